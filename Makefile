@@ -1,0 +1,51 @@
+# Two commands for a newcomer: make demo, make test. `make install PIP_FLAGS=…` passes flags to pip.
+SHELL := /bin/bash
+PYTHON ?= python3
+PORT ?= 3000
+PIP_FLAGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help install demo serve test test-slow lint bench clean
+help:
+	@echo "make demo [IMAGE=my.jpg]   install, start the service, caption a photo, stop"
+	@echo "make serve [PORT=3000]     keep the service running"
+	@echo "make install [PIP_FLAGS=…] only install"
+	@echo "make test | test-slow      the tests"
+	@echo "make lint                  ruff and mypy"
+	@echo "make bench                 the benchmarks"
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=…"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -c 'import torch' 2>/dev/null || \
+	  $(PYTHON) -c 'import shutil, sys; free = shutil.disk_usage(".").free / 2**30; \
+	    sys.exit(f"Only {free:.1f} GB are free here; torch as the package index has it needs 8 GB. See the README for the small CPU build.") if free < 8 else None'
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt -e '.[test]'
+	@touch $@
+
+demo: install
+	@$(BIN)/python -m serving.demo $(if $(IMAGE),"$(IMAGE)")
+
+serve: install
+	@$(BIN)/python -m serving --port $(PORT)
+
+test: install
+	$(BIN)/python -m pytest -m "not slow" -q
+
+test-slow: install
+	$(BIN)/python -m pytest -m slow -q
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: install
+	$(BIN)/python -m benchmarks.caption
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
