@@ -1,0 +1,108 @@
+"""One family of errors: each has a stable code, a sentence with the value in it, and a hint.
+
+    CaptionerError
+    └── UserError                 something a user can cause and mend
+        ├── ImageError            invalid_image
+        │   ├── UnsupportedImage  unsupported_image_format
+        │   ├── ImageTooLarge     image_too_large
+        │   ├── ImageTooSmall     image_too_small
+        │   └── EmptyFile         empty_file
+        ├── InvalidOption         invalid_option
+        ├── UnknownOption         unknown_option
+        ├── BundleError           invalid_bundle
+        │   └── MissingBundle     missing_bundle
+        ├── WeightsError          missing_weights
+        └── DataError             invalid_data
+
+The command line prints ``message`` and ``hint`` and leaves with exit code 2; the service maps
+``code`` to a status in one table (``serving/responses.py``).
+"""
+
+from __future__ import annotations
+
+
+class CaptionerError(Exception):
+    """Anything this library raises on purpose."""
+
+
+class UserError(CaptionerError):
+    """An error that a user can cause.
+
+    ``message`` says what was wrong, with the value in it; ``hint`` says what to do.
+    """
+
+    code = "invalid_input"
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}" if self.hint else self.message
+
+
+class ImageError(UserError):
+    """The bytes are an image format we read, but no picture comes out of them."""
+
+    code = "invalid_image"
+
+
+class UnsupportedImage(ImageError):
+    """The bytes are not of an image format that we read."""
+
+    code = "unsupported_image_format"
+
+
+class ImageTooLarge(ImageError):
+    """More bytes or pixels than the limits allow."""
+
+    code = "image_too_large"
+
+
+class ImageTooSmall(ImageError):
+    """A side shorter than the limits allow."""
+
+    code = "image_too_small"
+
+
+class EmptyFile(ImageError):
+    """No bytes at all."""
+
+    code = "empty_file"
+
+
+class InvalidOption(UserError):
+    """An option's value is out of range, or contradicts another option."""
+
+    code = "invalid_option"
+
+
+class UnknownOption(UserError):
+    """An option of this name does not exist."""
+
+    code = "unknown_option"
+
+
+class BundleError(UserError):
+    """A bundle is damaged, truncated, foreign or does not fit its own description."""
+
+    code = "invalid_bundle"
+
+
+class MissingBundle(BundleError):
+    """No bundle of this name, or for this task, is installed."""
+
+    code = "missing_bundle"
+
+
+class WeightsError(UserError):
+    """Pretrained weights can neither be fetched nor found."""
+
+    code = "missing_weights"
+
+
+class DataError(UserError):
+    """A table, a text or a picture file given for training cannot be used as it is."""
+
+    code = "invalid_data"

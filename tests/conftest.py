@@ -1,0 +1,105 @@
+"""Fixtures that several packages' tests share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def find_data() -> Path | None:
+    """The folder with real data: CAPTIONER_DATA, else data/, else the sibling shared/data."""
+    for place in (os.environ.get("CAPTIONER_DATA"), ROOT / "data", ROOT.parent / "shared" / "data"):
+        if place and Path(place).is_dir():
+            return Path(place)
+    return None
+
+
+TINY_WORDS = ("a", "dog", "cat", "man", "on", "the", "runs", "red", "grass", "n't", "'s", "is")
+
+
+def write_tiny_bundle(directory: Path, *, attention: str = "soft", **changed: object) -> Path:
+    """A real bundle of random weights: a ResNet-18 and a decoder of a dozen words."""
+    import torch
+
+    from captioner.bundle import write_bundle
+    from captioner.models.captioner import Captioner
+    from captioner.text.vocabulary import Vocabulary
+    from captioner.vision.preprocess import Preprocessing
+
+    torch.manual_seed(0)
+    vocabulary = Vocabulary(TINY_WORDS)
+    output = "grid" if attention == "soft" else "pooled"
+    model = {
+        "encoder": {"depth": 18, "output": output, "weights": None, "trainable_stages": 0},
+        "decoder": {
+            "hidden_size": 16,
+            "embedding_size": 8,
+            "attention": attention,
+            "attention_size": 8,
+        },
+        "vocabulary_size": len(vocabulary),
+    }
+    settings = {
+        "name": "caption",
+        "version": "0",
+        "task": "caption",
+        "model": model,
+        "state": Captioner(**model).state_dict(),
+        "vocabulary": vocabulary,
+        "preprocessing": Preprocessing(),
+        "decoding": {"num_beams": 3, "max_tokens": 8},
+        "metrics": {"confidence": {"threshold": 0.0}},
+        "card": {"licence": "none", "origin": "random numbers", "limits": ["knows nothing"]},
+        "readme": "# tiny",
+        "licence": "none",
+    }
+    return write_bundle(directory, **(settings | changed))
+
+
+@pytest.fixture(scope="session")
+def make_tiny_bundle() -> Callable[..., Path]:
+    """``write_tiny_bundle``, for tests that need another one than ``tiny_bundle``."""
+    return write_tiny_bundle
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with attention over the grid; nobody changes it."""
+    return write_tiny_bundle(tmp_path_factory.mktemp("bundles"))
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    place = find_data()
+    if place is None:
+        pytest.skip("no data folder: set CAPTIONER_DATA")
+    return place
+
+
+_data_tests: set[str] = set()
+_data_counts = {"ran": 0, "skipped": 0}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # By marker: a report's keywords hold folder names, too, and tests/training/data is one.
+    _data_tests.update(item.nodeid for item in items if item.get_closest_marker("data"))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.nodeid not in _data_tests:
+        return
+    if report.skipped:
+        _data_counts["skipped"] += 1
+    elif report.when == "call":
+        _data_counts["ran"] += 1
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    terminalreporter.write_line(
+        f"data tests: {_data_counts['ran']} ran, {_data_counts['skipped']} skipped"
+    )
