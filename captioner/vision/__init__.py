@@ -1,0 +1,1 @@
+"""From bytes to pictures, from pictures to tensors, from tensors to features."""
