@@ -1,0 +1,156 @@
+import pytest
+import torch
+from torch import nn
+
+from captioner.models.decoder import Decoder
+from captioner.search import SearchOptions, search
+
+KINDS = [
+    {"attention": "none"},
+    {"attention": "none", "cell": "gru", "num_layers": 2},
+    {"attention": "none", "cell": "elman", "tied": True, "normalise": True},
+    {"attention": "soft"},
+    {"attention": "soft", "tied": True, "num_layers": 2, "cell": "gru"},
+]
+
+
+def _decoder(**settings: object) -> Decoder:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 7, "embedding_size": 5, "attention_size": 4}
+    decoder = Decoder(11, 6, **(sizes | settings))
+    for parameter in decoder.parameters():
+        nn.init.normal_(parameter, std=0.5)
+    return decoder.eval()
+
+
+@pytest.mark.parametrize("settings", KINDS, ids=str)
+def test_stepping_equals_teacher_forcing(settings: dict[str, object]) -> None:
+    decoder = _decoder(**settings)
+    features, tokens = torch.randn(3, 9, 6), torch.randint(0, 11, (3, 5))
+    with torch.no_grad():
+        read, _ = decoder(features, tokens)
+        memory = decoder.memory(features)
+        state = decoder.begin(memory)
+        for time in range(5):
+            step = decoder.advance(tokens[:, time], state, memory)
+            state = step.state
+            assert torch.allclose(step.logits, decoder.logits(read[:, time]), atol=1e-5)
+
+
+@pytest.mark.parametrize("settings", KINDS, ids=str)
+def test_the_table_of_a_frozen_decoder_changes_nothing(settings: dict[str, object]) -> None:
+    decoder = _decoder(**settings)
+    memory = decoder.memory(torch.randn(2, 9, 6))
+    tokens = torch.tensor([3, 8])
+    with torch.no_grad():
+        plain = decoder.advance(tokens, decoder.begin(memory), memory).logits
+        frozen = decoder.frozen().advance(tokens, decoder.begin(memory), memory).logits
+    assert torch.allclose(plain, frozen, atol=1e-5)
+
+
+@pytest.mark.parametrize("settings", KINDS, ids=str)
+def test_beams_of_an_image_share_its_memory(settings: dict[str, object]) -> None:
+    decoder = _decoder(**settings)
+    features = torch.randn(2, 9, 6)
+    tokens = torch.randint(4, 11, (6,))
+    memory, repeated = decoder.memory(features), decoder.memory(features.repeat_interleave(3, 0))
+    state = decoder.begin(repeated)
+    with torch.no_grad():
+        shared = decoder.advance(tokens, state, memory)
+        apart = decoder.advance(tokens, state, repeated)
+    assert torch.allclose(shared.logits, apart.logits, atol=1e-5)
+
+
+def test_rows_say_whose_caption_it_is() -> None:
+    decoder = _decoder(attention="soft")
+    features, tokens = torch.randn(2, 9, 6), torch.randint(0, 11, (5, 4))
+    rows = torch.tensor([0, 0, 1, 1, 1])
+    with torch.no_grad():
+        found, _ = decoder(features, tokens, rows=rows)
+        expected, _ = decoder(features[rows], tokens)
+    assert torch.allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("settings", KINDS, ids=str)
+def test_lengths_save_steps_and_change_no_other(settings: dict[str, object]) -> None:
+    decoder = _decoder(**settings)
+    features, tokens = torch.randn(3, 9, 6), torch.randint(0, 11, (3, 5))
+    lengths = torch.tensor([5, 2, 3])
+    with torch.no_grad():
+        whole, _ = decoder(features, tokens)
+        short, _ = decoder(features, tokens, lengths=lengths)
+    for row, length in enumerate(lengths.tolist()):
+        assert torch.allclose(short[row, :length], whole[row, :length], atol=1e-5)
+
+
+def test_without_attention_the_lstm_is_torchs_on_word_and_picture() -> None:
+    # The lecture's term: W_ih v in every gate is nn.LSTM on [x; v] with [W_x | W_ih].
+    decoder = _decoder()
+    cell = decoder.cell
+    reference = nn.LSTM(5 + 6, 7, batch_first=True)
+    with torch.no_grad():
+        reference.weight_ih_l0.copy_(torch.cat([cell.weight_ih, cell.weight_context], 1))
+        reference.weight_hh_l0.copy_(cell.weight_hh)
+        reference.bias_ih_l0.copy_(cell.bias_ih)
+        reference.bias_hh_l0.copy_(cell.bias_hh)
+        features, tokens = torch.randn(3, 9, 6), torch.randint(0, 11, (3, 5))
+        context = features.mean(1, keepdim=True).expand(-1, 5, -1)
+        hidden, _ = reference(torch.cat([decoder.embedding(tokens), context], 2))
+        assert torch.allclose(decoder(features, tokens)[0], hidden, atol=1e-5)
+
+
+def test_attention_is_a_distribution_over_the_positions_that_count() -> None:
+    decoder = _decoder(attention="soft")
+    mask = torch.ones(2, 9, dtype=torch.bool)
+    mask[1, 4:] = False
+    features = torch.randn(2, 9, 6)
+    with torch.no_grad():
+        _, weights = decoder(features, torch.randint(0, 11, (2, 3)), mask=mask)
+        other = features.clone()
+        other[1, 4:] = 100.0
+        read, _ = decoder(features, torch.tensor([[1, 5], [1, 5]]), mask=mask)
+        same, _ = decoder(other, torch.tensor([[1, 5], [1, 5]]), mask=mask)
+    assert weights is not None
+    assert torch.allclose(weights.sum(2), torch.ones(2, 3))
+    assert (weights[1, :, 4:] == 0).all()
+    assert torch.allclose(read, same, atol=1e-5)
+
+
+@pytest.mark.parametrize("settings", KINDS, ids=str)
+def test_gradients_reach_every_parameter(settings: dict[str, object]) -> None:
+    decoder = _decoder(**settings).train()
+    read, _ = decoder(torch.randn(3, 9, 6), torch.randint(0, 11, (3, 5)))
+    decoder.logits(read).log_softmax(2).square().sum().backward()
+    for name, parameter in decoder.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize("settings", KINDS, ids=str)
+def test_a_caption_is_the_same_alone_and_in_a_batch(settings: dict[str, object]) -> None:
+    decoder = _decoder(**settings).frozen()
+    features = torch.randn(9, 9, 6)
+    options = SearchOptions(num_beams=3, max_tokens=8)
+    together = search(decoder, decoder.memory(features), options)
+    for number in range(9):
+        alone = search(decoder, decoder.memory(features[number : number + 1]), options)
+        assert alone[0][0].ids == together[number][0].ids
+
+
+@pytest.mark.parametrize("settings", KINDS, ids=str)
+def test_a_small_set_is_learnt_by_heart(settings: dict[str, object]) -> None:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 24, "embedding_size": 12, "attention_size": 8, "dropout": 0.0}
+    decoder = Decoder(11, 6, **(sizes | settings)).train()
+    features = torch.randn(4, 9, 6)
+    tokens = torch.tensor([[1, 4, 5, 6, 2], [1, 5, 4, 7, 2], [1, 8, 8, 9, 2], [1, 10, 4, 9, 2]])
+    optimiser = torch.optim.Adam(decoder.parameters(), lr=2e-2)
+    for _ in range(150):
+        read, _ = decoder(features, tokens[:, :-1])
+        logits = decoder.logits(read).flatten(0, 1)
+        loss = nn.functional.cross_entropy(logits, tokens[:, 1:].flatten())
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    found = search(decoder.frozen(), decoder.memory(features), SearchOptions(max_tokens=6))
+    assert [best[0].ids for best in found] == [row[1:-1] for row in tokens.tolist()]
