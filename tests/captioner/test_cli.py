@@ -1,0 +1,143 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from skimage import data
+
+from captioner.cli import main
+
+
+@pytest.fixture(autouse=True)
+def _bundles(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAPTIONER_BUNDLES", str(tiny_bundle.parent))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    (folder / "trip").mkdir(parents=True)
+    for name in ("chelsea", "coffee"):
+        Image.fromarray(getattr(data, name)()).resize((120, 90)).save(folder / f"{name}.jpg")
+    Image.fromarray(data.rocket()).resize((120, 90)).save(folder / "trip" / "rocket.PNG")
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+def _lines(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_one_photo_prints_its_caption(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["caption", str(folder / "chelsea.jpg")]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 2
+    assert printed[1].startswith("confidence 0.")
+
+
+def test_a_folder_becomes_one_line_a_photo(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    assert main(["caption", str(folder), "--out", str(out)]) == 0
+    lines = _lines(out)
+    assert [line["image"] for line in lines] == ["chelsea.jpg", "coffee.jpg", "trip/rocket.PNG"]
+    assert all(set(line) == {"image", "caption", "log_prob"} for line in lines)
+
+
+def test_a_run_goes_on_where_it_stopped(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    main(["caption", str(folder), "--out", str(out)])
+    whole = out.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    out.write_bytes(lines[0] + lines[1][:9])  # as a crash leaves it: a line cut off
+    assert main(["caption", str(folder), "--out", str(out)]) == 0
+    assert out.read_bytes() == whole
+    assert main(["caption", str(folder), "--out", str(out)]) == 0
+    assert out.read_bytes() == whole
+
+
+def test_bad_files_of_a_folder_are_reported_at_the_end(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 nothing follows")
+    (folder / "empty.jpg").write_bytes(b"")
+    out = tmp_path / "out.jsonl"
+    assert main(["caption", str(folder), "--out", str(out)]) == 1
+    assert len(_lines(out)) == 3
+    errors = capsys.readouterr().err
+    assert "broken.jpg: " in errors
+    assert "empty.jpg: " in errors
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["caption", "nowhere.jpg"],
+        ["caption", "{folder}/notes.txt"],
+        ["caption", "{folder}/chelsea.jpg", "--n", "5", "--num-beams", "2"],
+        ["caption", "{folder}/chelsea.jpg", "--model", "nothing"],
+        ["caption", "{folder}", "--out", "{folder}/none/out.jsonl"],
+        ["caption", "{folder}", "--out", "{folder}/notes.txt"],
+        ["caption", "{empty}"],
+        ["explain", "{folder}/chelsea.jpg", "--out", "why.gif"],
+        ["explain", "{folder}/notes.txt", "--out", "{empty}/why.png"],
+    ],
+    ids=lambda arguments: " ".join(arguments),
+)
+def test_what_a_user_can_mend_is_a_sentence_and_exit_code_2(
+    arguments: list[str], folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (folder / "notes.txt").write_text("no picture\nno json either\n")
+    filled = [a.format(folder=folder, empty=tmp_path / "empty") for a in arguments]
+    assert main(filled) == 2
+    errors = capsys.readouterr().err
+    assert errors.count("captioner: ") == 1
+    assert "Traceback" not in errors
+
+
+def test_explain_writes_a_picture(folder: Path, tmp_path: Path) -> None:
+    assert main(["explain", str(folder / "coffee.jpg"), "--out", str(tmp_path / "why.png")]) == 0
+    with Image.open(tmp_path / "why.png") as picture:
+        assert picture.width > 200
+
+
+def test_models_prints_name_licence_and_limits(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models"]) == 0
+    printed = capsys.readouterr().out
+    assert "caption@0" in printed
+    assert "licence: none" in printed
+    assert "knows nothing" in printed
+
+
+def test_a_wrong_option_is_named_and_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["caption", "x.jpg", "--beams", "3"])
+    assert stop.value.code == 2
+    assert "--beams" in capsys.readouterr().err
+
+
+def test_a_real_process_leaves_no_traceback(folder: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "captioner", "caption", "nowhere.jpg"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ,
+        check=False,
+    )
+    assert run.returncode == 2
+    assert "Traceback" not in run.stderr
+    assert "nowhere.jpg" in run.stderr
+
+
+def test_help_and_version_need_no_torch() -> None:
+    code = (
+        "import sys; from captioner.cli import main\n"
+        "try: main(['--version'])\n"
+        "except SystemExit: pass\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
