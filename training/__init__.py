@@ -1,0 +1,1 @@
+"""Lightning training for the models of `captioner`. Run with ``python -m training``."""

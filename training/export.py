@@ -1,0 +1,113 @@
+"""``python -m training export``: a checkpoint becomes a bundle that the service can open."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from captioner.bundle import open_bundle, write_bundle
+from captioner.errors import DataError
+from captioner.text.vocabulary import Vocabulary
+from captioner.vision.preprocess import Preprocessing
+
+CARD_FIELDS = ("description", "origin", "licence", "limits", "known_failures")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Writes the bundle and says where and how large it is."""
+    parser = argparse.ArgumentParser(prog="python -m training export", description=__doc__)
+    parser.add_argument("--checkpoint", required=True, help="a .ckpt that `fit` wrote")
+    parser.add_argument("--card", required=True, help="YAML with " + ", ".join(CARD_FIELDS))
+    parser.add_argument("--name", default="caption")
+    parser.add_argument("--version", default="1")
+    parser.add_argument("--out", default="bundles", help="the folder that bundles lie in")
+    parser.add_argument("--storage", default="int8", choices=("int8", "float16", "float32"))
+    options = parser.parse_args(arguments)
+    checkpoint = read_checkpoint(options.checkpoint)
+    path = export(
+        checkpoint,
+        read_card(options.card),
+        out=options.out,
+        name=options.name,
+        version=options.version,
+        storage=options.storage,
+    )
+    size = sum(file.stat().st_size for file in path.iterdir())
+    bundle = open_bundle(path)
+    size += bundle.encoder_path().stat().st_size if bundle.encoder_path() else 0
+    print(f"{bundle.name}@{bundle.version}: {path}, {size / 2**20:.1f} MB with its encoder")
+    return 0
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """A checkpoint of :class:`training.caption.CaptionModule`, nothing unpickled but tensors."""
+    if not Path(path).is_file():
+        raise DataError(f"There is no checkpoint {str(path)!r}.")
+    checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    if "captioner" not in checkpoint:
+        raise DataError(f"{path} was not written by captioner's training.")
+    return checkpoint
+
+
+def read_card(path: str | Path) -> dict[str, Any]:
+    """What people must know about a model; every field is asked for."""
+    try:
+        card = yaml.safe_load(Path(path).read_text("utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise DataError(f"The card {str(path)!r} cannot be read: {error}") from None
+    missing = [name for name in CARD_FIELDS if not (isinstance(card, dict) and card.get(name))]
+    if missing:
+        raise DataError(f"The card {str(path)!r} lacks {', '.join(missing)}.")
+    return dict(card)
+
+
+def export(
+    checkpoint: dict[str, Any],
+    card: dict[str, Any],
+    *,
+    out: str | Path,
+    name: str,
+    version: str,
+    storage: Any = "int8",
+    metrics: dict[str, Any] | None = None,
+) -> Path:
+    """Writes the bundle; the licence's text is the card's ``licence_text`` or its ``licence``."""
+    about = checkpoint["captioner"]
+    state = {
+        key.removeprefix("model."): value
+        for key, value in checkpoint["state_dict"].items()
+        if key.startswith("model.")
+    }
+    licence = str(card.pop("licence_text", card["licence"]))
+    return write_bundle(
+        out,
+        name=name,
+        version=version,
+        task="caption",
+        model=about["model"],
+        state=state,
+        vocabulary=Vocabulary.from_json(about["vocabulary"]),
+        preprocessing=Preprocessing.from_dict(about["preprocessing"]),
+        decoding=about["decoding"],
+        metrics=metrics or about.get("metrics", {}),
+        card=card,
+        readme=readme(name, version, card),
+        licence=licence + "\n",
+        storage=storage,
+    )
+
+
+def readme(name: str, version: str, card: dict[str, Any]) -> str:
+    """The card as a page."""
+    lines = [f"# {name}@{version}", ""]
+    for title in CARD_FIELDS:
+        value = card[title]
+        lines += [f"## {title.replace('_', ' ').capitalize()}", ""]
+        lines += [f"- {item}" for item in value] if isinstance(value, list) else [str(value)]
+        lines.append("")
+    return "\n".join(lines)
