@@ -1,0 +1,22 @@
+"""The endpoint table: what the service answers, in the order of its document."""
+
+from __future__ import annotations
+
+from serving.endpoint import Endpoint
+from serving.endpoints.caption import CAPTION
+from serving.endpoints.catalogue import MODELS
+from serving.endpoints.document import DOCUMENT, INDEX
+from serving.endpoints.health import HEALTHZ, LIVEZ, READYZ
+from serving.endpoints.status import METRICS, STATUS
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    CAPTION,
+    MODELS,
+    STATUS,
+    METRICS,
+    DOCUMENT,
+    INDEX,
+    LIVEZ,
+    READYZ,
+    HEALTHZ,
+)

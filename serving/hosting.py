@@ -1,0 +1,153 @@
+"""A loaded bundle in this process: its state, its thread and its batcher."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from captioner.errors import MissingBundle, UserError
+from serving.batcher import Answer, MicroBatcher
+from serving.metrics import Metrics
+from serving.responses import RequestError
+from serving.settings import Settings
+from serving.threads import Threads
+
+State = Literal["loading", "ready", "failing", "stuck", "missing", "failed"]
+Load = Callable[[str, str | None], Any]
+FAILURES_UNTIL_FAILING = 5
+log = logging.getLogger("serving.hosting")
+
+
+@dataclass(frozen=True)
+class Hosted:
+    """How a task of ``captioner.load`` is served.
+
+    ``run(task, items)`` computes a batch and gives a result or an exception for each item;
+    ``warm_up(task, size)`` computes a made-up batch of that size, and raises where it cannot.
+    """
+
+    task: str
+    run: Callable[[Any, Sequence[Any]], Sequence[Any]]
+    warm_up: Callable[[Any, int], None]
+
+
+class HostedModel:
+    """One task, loaded and computed in a thread of its own."""
+
+    def __init__(self, hosted: Hosted, settings: Settings, metrics: Metrics) -> None:
+        self.hosted = hosted
+        self.task: Any = None
+        self.card: dict[str, Any] = {}
+        self.metrics: dict[str, Any] = {}
+        self.load_s = 0.0
+        self._settings = settings
+        self._state: State = "loading"
+        self._problem = ""
+        self._thread = Threads(1, f"model-{hosted.task}")
+        self._batcher: MicroBatcher[Any, Any] = MicroBatcher(
+            lambda items: hosted.run(self.task, items),
+            self._thread,
+            max_batch=settings.max_batch,
+            max_queue=settings.max_queue,
+            observer=metrics.for_task(hosted.task),
+        )
+
+    @property
+    def state(self) -> State:
+        """What the model can do at present."""
+        if self._state == "ready" and self._batcher.busy_s > self._settings.stuck_s:
+            return "stuck"
+        if self._state == "ready" and self._batcher.failures_in_a_row >= FAILURES_UNTIL_FAILING:
+            return "failing"
+        return self._state
+
+    @property
+    def waiting(self) -> int:
+        """Items in the queue."""
+        return self._batcher.depth
+
+    async def start(self, load: Load) -> None:
+        """Load the bundle and warm it up. A bundle that cannot be used disables its endpoint only.
+
+        Loading is in the model's own thread, so that thread settings of libraries hold there.
+        """
+        name = self._settings.models.get(self.hosted.task)
+        began = time.perf_counter()
+        try:
+            await self._thread.run(self._load, load, name)
+        except MissingBundle as error:
+            self._state, self._problem = "missing", str(error)
+            log.warning("no bundle for %s: %s", self.hosted.task, error)
+        except UserError as error:
+            self._state, self._problem = "failed", str(error)
+            log.error("the bundle for %s is not used: %s", self.hosted.task, error)
+        except Exception:
+            self._state, self._problem = "failed", "it could not be loaded; see the log"
+            log.exception("the bundle for %s could not be loaded", self.hosted.task)
+        else:
+            self.load_s = time.perf_counter() - began
+            self.card, self.metrics = dict(self.task.card), dict(self.task.metrics)
+            self._state = "ready"
+            self._batcher.start()
+            fields = {
+                "task": self.hosted.task,
+                "model": self.task.model,
+                "s": round(self.load_s, 2),
+            }
+            log.info("model ready", extra={"fields": fields})
+
+    def check_usable(self) -> None:
+        """Raise the answer of an endpoint whose model cannot work: before a body is read."""
+        task = self.hosted.task
+        if self._state == "loading":
+            raise RequestError("not_ready", f"the model for {task} is being loaded.", retry_after=5)
+        if self._state != "ready":
+            why = "installed" if self._state == "missing" else "usable"
+            raise RequestError(
+                "model_not_available",
+                f"no bundle for the task {task!r} is {why} in this service.",
+                hint="GET /models lists what there is.",
+            )
+
+    async def submit(self, item: Any, *, key: Hashable | None, deadline: float) -> Answer[Any]:
+        """The model's answer; see :meth:`serving.batcher.MicroBatcher.submit`."""
+        self.check_usable()
+        return await self._batcher.submit(item, key=key, deadline=deadline)
+
+    async def recovers(self) -> bool:
+        """Whether a failing model computes a made-up item now; its failures are then forgotten."""
+        if self.state != "failing":
+            return self.state == "ready"
+        try:
+            async with asyncio.timeout(2.0):
+                await self._thread.run(self.hosted.warm_up, self.task, 1)
+        except Exception:
+            return False
+        self._batcher.failures_in_a_row = 0
+        return True
+
+    def describe(self) -> dict[str, Any]:
+        """The model's entry in ``GET /models``."""
+        entry: dict[str, Any] = {"task": self.hosted.task, "state": self.state}
+        if self.task is not None and self._state == "ready":
+            name, _, version = str(self.task.model).partition("@")
+            entry |= {"name": name, "version": version, "card": self.card, "metrics": self.metrics}
+        if self._problem:
+            # Whoever asks need not know where things lie on this machine; the log says it.
+            entry["problem"] = re.sub(r"(?<!\S)(/[^\s/]+)*/(?=[^\s/])", "", self._problem)
+        return entry
+
+    async def close(self, grace_s: float) -> None:
+        """Finish the queue within the grace and let the thread go."""
+        await self._batcher.close(grace_s)
+        self._thread.close()
+
+    def _load(self, load: Load, name: str | None) -> None:
+        self.task = load(self.hosted.task, name)
+        for size in sorted({1, self._settings.max_batch}):
+            self.hosted.warm_up(self.task, size)

@@ -1,0 +1,217 @@
+"""Environment -> :class:`Settings`, read once at the start and checked by name.
+
+Every variable is ``CAPTIONER_`` and the field's name in capitals: ``CAPTIONER_MAX_QUEUE=128``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from captioner.errors import UserError
+
+PREFIX = "CAPTIONER_"
+OF_THE_LIBRARY = ("CAPTIONER_BUNDLES", "CAPTIONER_DATA")
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+
+
+class InvalidSetting(UserError):
+    """An environment variable of ours has a value, or a name, that cannot be used."""
+
+    code = "invalid_setting"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What one instance of the service is allowed to do. Sizes in bytes, times in seconds."""
+
+    host: str = "127.0.0.1"
+    port: int = 3000
+    workers: int = 1
+    """Processes. Each loads every bundle; one is right for a CPU."""
+
+    models: Mapping[str, str] = field(default_factory=dict)
+    """Task -> bundle name or directory, where it is not the task's own: ``caption=my-captioner``.
+    Names are looked up in the directories of ``CAPTIONER_BUNDLES``, which the library reads."""
+
+    allowed_hosts: tuple[str, ...] = ()
+    """Host names answered to besides loopback ones; ``*.example.org`` and ``*`` are patterns."""
+
+    cors_origins: tuple[str, ...] = ()
+    """Origins whose pages may read our answers; ``*`` is every one. None by default."""
+
+    threads: int = 0
+    """Threads of torch's operators; 0 shares the available cores among the workers."""
+
+    decode_threads: int = 2
+    max_file_bytes: int = 20 * 2**20
+    max_field_bytes: int = 64 * 2**10
+    max_parts: int = 32
+    """Parts of one multipart body, or options of one query string."""
+
+    max_buffered_bytes: int = 512 * 2**20
+    """Bodies held in memory by all requests of one process together."""
+
+    read_timeout_s: float = 60.0
+    """For a whole body to arrive."""
+
+    stall_timeout_s: float = 10.0
+    """For the next bytes of a body to arrive."""
+
+    deadline_s: float = 20.0
+    """For an answer once the body is here, waiting included; ``X-Timeout-Ms`` overrides it."""
+
+    max_batch: int = 8
+    max_queue: int = 64
+    stuck_s: float = 60.0
+    """A model that computes for longer is stuck: ``/livez`` says so, and a restart is due."""
+
+    log_level: str = "INFO"
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
+        """Settings from ``CAPTIONER_*`` variables; what is not set keeps its default.
+
+        Raises:
+            InvalidSetting: a value that cannot be used, or a name that is nearly one of ours.
+        """
+        environment = os.environ if environment is None else environment
+        names = {PREFIX + item.name.upper(): item.name for item in fields(cls)}
+        values: dict[str, Any] = {}
+        for variable, text in environment.items():
+            if variable in names:
+                values[names[variable]] = _READERS[names[variable]](variable, text.strip())
+            elif variable.startswith(PREFIX):
+                _refuse_misspelling(variable, list(names))
+        return cls(**values)
+
+    @property
+    def own_hosts(self) -> tuple[str, ...]:
+        """Every Host name that is answered to: loopback, the bound address, the allowed ones."""
+        address = ipaddress.ip_address(self.host)
+        bound = () if address.is_unspecified else (bracketed(self.host),)
+        return tuple(dict.fromkeys((*LOOPBACK, *bound, *self.allowed_hosts)))
+
+    @property
+    def max_deadline_s(self) -> float:
+        """The longest deadline that a request may ask for."""
+        return max(60.0, self.deadline_s)
+
+    @property
+    def longest_request_s(self) -> float:
+        """No request takes longer than this: reading, deadline, and refusing at the end."""
+        return self.read_timeout_s + self.max_deadline_s + 15.0
+
+
+def bracketed(address: str) -> str:
+    """An address as it stands in a URL: IPv6 in brackets."""
+    return f"[{address}]" if ":" in address else address
+
+
+def _refuse_misspelling(variable: str, names: list[str]) -> None:
+    if variable in OF_THE_LIBRARY:
+        return
+    close = difflib.get_close_matches(variable, names, n=1, cutoff=0.87)
+    if close:
+        raise InvalidSetting(
+            f"there is no setting {variable}.", hint=f"Did you mean {close[0]}? It was not applied."
+        )
+
+
+def _number(kind: Callable[[str], float], low: float, high: float) -> Callable[[str, str], Any]:
+    def read(variable: str, text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = float("nan")
+        if not low <= value <= high:
+            wanted = "a whole number" if kind is int else "a number"
+            raise InvalidSetting(f"{variable} must be {wanted} from {low} to {high}, got {text!r}.")
+        return value
+
+    return read
+
+
+def _words(variable: str, text: str) -> tuple[str, ...]:
+    return tuple(word for word in re.split(r"[,\s]+", text) if word)
+
+
+def _address(variable: str, text: str) -> str:
+    if text == "localhost":
+        return "127.0.0.1"
+    try:
+        return str(ipaddress.ip_address(text.strip("[]")))
+    except ValueError:
+        raise InvalidSetting(
+            f"{variable} must be an IP address, got {text!r}.",
+            hint="127.0.0.1 for this machine only, 0.0.0.0 for every network interface.",
+        ) from None
+
+
+def _hosts(variable: str, text: str) -> tuple[str, ...]:
+    hosts = tuple(word.lower() for word in _words(variable, text))
+    for host in hosts:
+        if not re.fullmatch(r"\*|(\*\.)?[a-z0-9_.-]+|\[[0-9a-f:.]+\]", host):
+            raise InvalidSetting(
+                f"{variable} lists host names without scheme and port, got {host!r}.",
+                hint="Such as: captions.example.org, *.example.org, 192.168.1.5, [fd00::5] or *.",
+            )
+    return hosts
+
+
+def _origins(variable: str, text: str) -> tuple[str, ...]:
+    origins = _words(variable, text)
+    for origin in origins:
+        if not re.fullmatch(r"\*|https?://[^/\s?#]+", origin):
+            raise InvalidSetting(
+                f"{variable} lists origins, got {origin!r}.", hint="Such as: https://example.org"
+            )
+    return origins
+
+
+def _models(variable: str, text: str) -> dict[str, str]:
+    chosen: dict[str, str] = {}
+    for word in (word.strip() for word in text.split(",") if word.strip()):
+        task, equals, bundle = word.partition("=")
+        if not (equals and task and bundle) or task in chosen:
+            raise InvalidSetting(
+                f"{variable} lists task=bundle, each task once, got {word!r}.",
+                hint="Such as: caption=my-captioner",
+            )
+        chosen[task] = bundle
+    return chosen
+
+
+def _level(variable: str, text: str) -> str:
+    levels = ("DEBUG", "INFO", "WARNING", "ERROR")
+    if text.upper() not in levels:
+        raise InvalidSetting(f"{variable} must be one of {', '.join(levels)}, got {text!r}.")
+    return text.upper()
+
+
+_READERS: dict[str, Callable[[str, str], Any]] = {
+    "host": _address,
+    "port": _number(int, 1, 65535),
+    "workers": _number(int, 1, 64),
+    "models": _models,
+    "allowed_hosts": _hosts,
+    "cors_origins": _origins,
+    "threads": _number(int, 0, 1024),
+    "decode_threads": _number(int, 1, 64),
+    "max_file_bytes": _number(int, 1024, 2**31),
+    "max_field_bytes": _number(int, 64, 2**24),
+    "max_parts": _number(int, 1, 1000),
+    "max_buffered_bytes": _number(int, 2**20, 2**40),
+    "read_timeout_s": _number(float, 0.1, 3600),
+    "stall_timeout_s": _number(float, 0.1, 3600),
+    "deadline_s": _number(float, 0.1, 600),
+    "max_batch": _number(int, 1, 256),
+    "max_queue": _number(int, 1, 10_000),
+    "stuck_s": _number(float, 1, 3600),
+    "log_level": _level,
+}
