@@ -1,0 +1,1 @@
+"""Ratios within one run: ours against the plain alternative, in turns."""
