@@ -8,6 +8,7 @@ answer: BentoML's time-out would wait for one.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 import time
@@ -25,8 +26,8 @@ from serving.responses import RequestError, error_code, error_response, quoted
 HEALTH = ("/livez", "/readyz", "/healthz")
 QUIET = (*HEALTH, "/metrics")
 BENTOML_OWN = ("/schema.json",)  # BentoML's list of mounts, which describes nothing of ours
-DRAIN_BYTES = 16 * 2**20
-DRAIN_S = 5.0
+_SOON_S = 0.1  # a body that is nearly here is read to its end, and the connection stays usable
+LINGER_S = 5.0  # for a client that is still sending to see the answer
 CLIENT_GONE = 499
 CUT_SHORT = 504  # cancelled from outside before an answer: BentoML's time-out, or the end
 
@@ -119,6 +120,7 @@ class _Guard:
         self._receive = receive
         self._send = send
         self._waits_to_send = headers.get("expect", "").lower() == "100-continue"
+        self._lingers = False
 
     async def receive(self) -> Message:
         message = await self._receive()
@@ -131,37 +133,40 @@ class _Guard:
         return message
 
     async def send(self, message: Message) -> None:
+        info = self._info
         if message["type"] == "http.response.start":
-            info = self._info
             info.status = message["status"]
             headers = MutableHeaders(scope=message)
             if not info.body_complete and not info.client_gone:
-                await self._drain()
+                await self._discard(_SOON_S)
                 if not info.body_complete:
                     headers["connection"] = "close"
+                    self._lingers = True
             headers["x-request-id"] = info.request_id
             headers.setdefault("cache-control", "no-store")
             headers.setdefault("x-content-type-options", "nosniff")
             info.answer_begun = True
+        elif self._lingers and not message.get("more_body", False):
+            # The whole answer goes out first; the server closes only after the empty rest.
+            await self._send({**message, "more_body": True})
+            await self._discard(LINGER_S)
+            message = {"type": "http.response.body", "body": b""}
         await self._send(message)
 
-    async def _drain(self) -> None:
-        """Read on for a while: a client that is still sending meets a reset, not our answer.
+    async def _discard(self, seconds: float) -> None:
+        """Read on for a while and keep nothing.
 
-        Not one that waits for ``100 Continue`` before it sends, nor one that has been too slow.
+        Closing a connection with unread bytes resets it, and a client that is still sending may
+        lose an answer that it has already received. Not for one that waits for ``100 Continue``
+        before it sends, nor for one that has been too slow.
         """
         if self._info.status == 408 or (self._waits_to_send and not self._info.body_begun):
             return
-        read = 0
-        try:
-            async with asyncio.timeout(DRAIN_S):
-                while read < DRAIN_BYTES and not self._info.body_complete:
-                    message = await self.receive()
-                    if message["type"] == "http.disconnect":
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not self._info.body_complete:
+                    if (await self.receive())["type"] == "http.disconnect":
                         return
-                    read += len(message.get("body", b""))
-        except TimeoutError:
-            return
 
 
 def _request_id(headers: Headers) -> str:
