@@ -19,9 +19,11 @@ from torch.nn import functional
 
 from captioner.bundle import find_bundle
 from captioner.errors import InvalidOption
+from captioner.metrics import caption_set
 from captioner.models.captioner import Captioner
 from captioner.search import SearchOptions, search
 from captioner.vision.encoder import STAGES
+from training.data.splits import TRAIN
 from training.features import cached_features
 from training.metrics import CaptionMetrics
 
@@ -147,8 +149,16 @@ class CaptionModule(lightning.LightningModule):
             "decoder": self.decoder_config,
             "vocabulary_size": len(self.vocabulary),
         }
-        self.metrics = CaptionMetrics()
+        self.metrics = self._new_metrics()
         self._cut = len(STAGES) - self.encoder_settings.trainable_stages
+
+    def _new_metrics(self) -> CaptionMetrics:
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            return CaptionMetrics()
+        # A validation or test of its own says everything; in a fit that would cost every epoch.
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        seen = caption_set(data.references(TRAIN)) if TRAIN in data.tables else None
+        return CaptionMetrics(training_captions=seen, num_draws=1000)
 
     def _use_cache(self, splits: tuple[str, ...]) -> None:
         assert self.model is not None
@@ -218,14 +228,28 @@ class CaptionModule(lightning.LightningModule):
         )
         logits, words = decoder.logits(read[real]), targets[real]
         loss = functional.cross_entropy(logits, words, label_smoothing=self.label_smoothing)
+        loss = loss * self.share(len(words))
         with torch.no_grad():
             plain = functional.cross_entropy(logits, words)
         images = len(batch["index"])
         self.log("train_loss", plain, prog_bar=True, batch_size=images)
         if attention is not None and self.coverage:
             covered = (attention * real.unsqueeze(2)).sum(1)
-            loss = loss + self.coverage * (1 - covered).square().mean()
+            coverage = (1 - covered).square().mean() * self.share(len(covered))
+            loss = loss + self.coverage * coverage
         return loss
+
+    def share(self, count: int) -> Tensor | float:
+        """What makes the mean of the processes' means the mean over all of them.
+
+        DDP averages gradients as if every process had seen equally many words. ``count`` words of
+        this process weigh ``count / total * processes``; 1 where there is one process.
+        """
+        processes = self.trainer.world_size
+        if processes == 1:
+            return 1.0
+        mine = torch.tensor(float(count), device=self.device)
+        return mine * processes / self.trainer.strategy.reduce(mine.clone(), reduce_op="sum")
 
     def search_options(self) -> SearchOptions:
         """What validation searches with."""
@@ -265,6 +289,8 @@ class CaptionModule(lightning.LightningModule):
     def _log_scores(self) -> None:
         assert self.metrics is not None
         scores = self.metrics.compute()
+        if not self.trainer.sanity_checking and self.trainer.is_global_zero:
+            print(f"\n{self.metrics.signature(self.search_options().name)}")
         self.metrics.reset()
         self.log_dict(
             {name: float(value) for name, value in scores.items()},

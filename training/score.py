@@ -46,7 +46,6 @@ def main(arguments: Sequence[str]) -> int:
     results = _captions(task, data, options.split, chosen)
     candidates = [tokenize(result.caption) for result in results]
     references = data.references(options.split)
-    beams = task.search_options(chosen).num_beams
     found = caption_scores(
         candidates, references, training_captions=caption_set(data.references("train"))
     )
@@ -55,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
     for name, value in found.items():
         low_high = "  ({:.1f} to {:.1f})".format(*intervals[name]) if name in intervals else ""
         print(f"  {name:<18}{value:8.2f}{low_high}")
-    line = signature(references, search=f"beam{beams}")
+    line = signature(references, search=task.search_options(chosen).name)
     print(f"  {line}")
     per_image = 100 * cider_d(candidates, references)[1]
     confidence = calibration(np.array([result.confidence for result in results]), per_image)

@@ -58,6 +58,13 @@ class SearchOptions:
     ``max_tokens``. False: a beam is judged at its present length (``early_stopping=False`` in
     ``generate``); cheaper with ``length_penalty`` above 0, the same otherwise."""
 
+    @property
+    def name(self) -> str:
+        """What is said of a search beside a score: ``greedy``, ``beam3`` or ``sample``."""
+        if self.temperature > 0:
+            return "sample"
+        return "greedy" if self.num_beams == 1 else f"beam{self.num_beams}"
+
     def __post_init__(self) -> None:
         for name in ("banned_ids", "prefix"):
             object.__setattr__(self, name, _ids(name, getattr(self, name)))

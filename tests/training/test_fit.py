@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from captioner.bundle import open_bundle
@@ -233,3 +234,77 @@ def test_scores_as_served_come_with_their_signature(trained: Path, shapes_table:
     stored = json.loads((trained / "scores.json").read_text())
     assert len(stored["captions"]) == 4
     assert "threshold" in open_bundle(trained / "bundles" / "caption").metrics["confidence"]
+
+
+def _logged(folder: Path, column: str) -> list[float]:
+    newest = max((folder / "csv").glob("*/metrics.csv"), key=lambda path: path.stat().st_mtime)
+    header, *rows = newest.read_text().splitlines()
+    cells = [row.split(",")[header.split(",").index(column)] for row in rows]
+    return [float(cell) for cell in cells if cell]
+
+
+def test_rewards_rise_where_cross_entropy_left_off(shapes_table: Path, tmp_path: Path) -> None:
+    path = config(tmp_path, shapes_table, trainer__max_epochs=4)
+    assert run("fit", "--config", str(path), folder=tmp_path).returncode == 0
+    (tmp_path / "card.yaml").write_text(yaml.safe_dump(CARD))
+    last = ("--checkpoint", "runs/last.ckpt", "--card", "card.yaml")
+    assert run("export", *last, folder=tmp_path).returncode == 0
+    path = config(tmp_path, shapes_table, trainer__max_epochs=12)
+    settings = yaml.safe_load(path.read_text())
+    settings["model"] = {
+        "class_path": "training.self_critical.SelfCriticalModule",
+        "init_args": {
+            "bundle": "caption",
+            "optimiser": {"lr": 0.003, "warmup_steps": 2},
+            "search": {"num_beams": 2, "max_tokens": 6},
+            "samples": 5,
+        },
+    }
+    settings["data"]["vocabulary_from"] = "caption"
+    path.write_text(yaml.safe_dump(settings))
+    done = run(
+        *("fit", "--config", str(path)),
+        folder=tmp_path,
+        env={"CAPTIONER_BUNDLES": str(tmp_path / "bundles")},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    rewards = _logged(tmp_path / "runs", "reward")
+    quarter = len(rewards) // 4
+    first, last_ones = rewards[:quarter], rewards[-quarter:]
+    assert sum(last_ones) / quarter > sum(first) / quarter + 0.5
+
+
+def _weights(folder: Path, table: Path, *, devices: int) -> dict[str, torch.Tensor]:
+    folder.mkdir()
+    path = config(
+        folder,
+        table,
+        trainer__max_epochs=2,
+        trainer__devices=devices,
+        data__batch_size=4 // devices,
+    )
+    settings = ("--trainer.strategy=ddp", "--trainer.num_sanity_val_steps=0")
+    done = subprocess.run(
+        [sys.executable, "-m", "training", "fit", "--config", str(path)]
+        + list(settings if devices > 1 else settings[1:]),
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    loaded = torch.load(folder / "runs" / "last.ckpt", weights_only=True)
+    state: dict[str, torch.Tensor] = loaded["state_dict"]
+    return state
+
+
+@pytest.mark.slow
+def test_two_processes_end_with_the_weights_of_one(shapes_table: Path, tmp_path: Path) -> None:
+    # Captions of three and four words: the processes of a step see different numbers of them.
+    alone = _weights(tmp_path / "one", shapes_table, devices=1)
+    together = _weights(tmp_path / "two", shapes_table, devices=2)
+    assert alone.keys() == together.keys()
+    for name, value in alone.items():
+        torch.testing.assert_close(together[name], value, atol=2e-4, rtol=1e-3, msg=name)
