@@ -31,7 +31,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from captioner.errors import BundleError, MissingBundle
+from captioner.errors import BundleError, DataError, MissingBundle
 from captioner.storage import Storage, pack, unpack
 from captioner.text.vocabulary import Vocabulary
 from captioner.vision.preprocess import Preprocessing
@@ -40,6 +40,7 @@ FORMAT_VERSION = 1
 # version -> what turns a description of that version into one of the next.
 READERS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 ENCODER = "encoder."
+FILES = ("weights.safetensors", "vocabulary.json", "README.md", "LICENSE.txt")
 FIELDS = {
     "name": str,
     "version": str,
@@ -101,7 +102,11 @@ class Bundle:
 
     def vocabulary(self) -> Vocabulary:
         """The words the model knows."""
-        return Vocabulary.from_json((self.path / "vocabulary.json").read_text("utf-8"))
+        path = self.path / "vocabulary.json"
+        try:
+            return Vocabulary.from_json(path.read_text("utf-8"))
+        except (DataError, ValueError, OSError) as error:
+            raise BundleError(f"{path} cannot be read: {error}") from None
 
     def state(self) -> dict[str, Tensor]:
         """All tensors as float32, the encoder's under ``encoder.``."""
@@ -145,20 +150,25 @@ def open_bundle(path: str | Path) -> Bundle:
     """Opens and verifies the bundle in a directory.
 
     Raises :class:`MissingBundle` where there is none and :class:`BundleError` where a file is
-    damaged, missing or foreign, or the format is newer than this reader.
+    damaged, missing or foreign, or this reader does not know the format.
     """
     path = Path(path)
     manifest = path / "bundle.json"
-    if not manifest.is_file():
+    if not os.path.isfile(manifest):  # unlike Path's, False for a name too long or not allowed
         raise MissingBundle(f"{path} holds no bundle.json.", hint="Give a bundle's directory.")
     try:
         description = json.loads(manifest.read_text("utf-8"))
-    except (ValueError, OSError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise BundleError(f"{manifest} cannot be read: {error}") from None
     description = _current(description, manifest)
     for field, kind in FIELDS.items():
         if not isinstance(description.get(field), kind):
             raise BundleError(f"{manifest} has no valid {field!r}.", hint="Export it again.")
+    unlisted = [file for file in FILES if file not in description["files"]]
+    if unlisted:
+        raise BundleError(
+            f"{manifest} lists no {unlisted[0]!r} under 'files'.", hint="Export it again."
+        )
     for name, expected in description["files"].items():
         if Path(name).name != name:
             raise BundleError(f"{manifest} names the file {name!r} outside its directory.")
@@ -198,7 +208,6 @@ def write_bundle(
     (path / "vocabulary.json").write_text(vocabulary.to_json(), "utf-8")
     (path / "README.md").write_text(readme, "utf-8")
     (path / "LICENSE.txt").write_text(licence, "utf-8")
-    files = ("weights.safetensors", "vocabulary.json", "README.md", "LICENSE.txt")
     description: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "name": name,
@@ -210,7 +219,7 @@ def write_bundle(
         "metrics": dict(metrics),
         "card": dict(card),
         "storage": storage,
-        "files": {file: _sha256(path / file) for file in files},
+        "files": {file: _sha256(path / file) for file in FILES},
     }
     if encoder:
         shared = path.parent / "encoders"
@@ -226,11 +235,17 @@ def write_bundle(
 
 
 def bundle_directories() -> list[Path]:
-    """Where bundles are looked for: ``CAPTIONER_BUNDLES``, else beside this package."""
+    """Where bundles are looked for: ``CAPTIONER_BUNDLES``, else those that came with this package.
+
+    A wheel has them inside the package, since site-packages is everybody's; a checkout, an editable
+    install and the bento have them beside it.
+    """
     chosen = os.environ.get("CAPTIONER_BUNDLES", "")
     if chosen:
         return [Path(part) for part in chosen.split(os.pathsep) if part]
-    return [Path(__file__).resolve().parent.parent / "bundles"]
+    package = Path(__file__).resolve().parent
+    inside = package / "_bundles"
+    return [inside if inside.is_dir() else package.parent / "bundles"]
 
 
 def installed(directories: Iterable[Path] | None = None) -> list[Path]:
@@ -249,7 +264,7 @@ def find_bundle(
     places = installed(directories)
     if model is not None:
         path = Path(model)
-        if not (path / "bundle.json").is_file():
+        if not os.path.isfile(path / "bundle.json"):
             named = [place for place in places if place.name == model]
             if not named:
                 names = ", ".join(place.name for place in places) or "none"
@@ -276,7 +291,7 @@ def find_bundle(
 def _task_of(path: Path) -> str | None:
     try:
         task = json.loads((path / "bundle.json").read_text("utf-8")).get("task")
-    except (ValueError, OSError, AttributeError):
+    except (ValueError, RecursionError, OSError, AttributeError):
         return path.name  # damaged: opening the one that bears the task's name says how
     return task if isinstance(task, str) else path.name
 
@@ -290,16 +305,24 @@ def _current(description: Any, manifest: Path) -> dict[str, Any]:
             f"{manifest} has format {version}; this release reads formats up to {FORMAT_VERSION}.",
             hint="Update captioner.",
         )
-    while version < FORMAT_VERSION:
-        description = READERS[version](description)
-        version = description["format_version"]
+    for old in range(version, FORMAT_VERSION):
+        if old not in READERS:
+            raise BundleError(
+                f"{manifest} has format_version {version}, which this release no longer reads.",
+                hint="Export the bundle again, or use the release that wrote it.",
+            )
+        description = READERS[old](description)
     return dict(description)
 
 
 def _verify(path: Path, expected: str) -> None:
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise BundleError(f"{path} is missing from the bundle.", hint="Fetch or export it again.")
-    if _sha256(path) != expected:
+    try:
+        found = _sha256(path)
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}.") from None
+    if found != expected:
         raise BundleError(
             f"{path} is damaged or was changed: its SHA-256 is not the one in bundle.json.",
             hint="Fetch or export the bundle again.",

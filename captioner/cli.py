@@ -1,7 +1,8 @@
 """The command line: arguments to tasks, nothing more.
 
 captioner caption photo.jpg …            a caption for each
-captioner caption DIR --out out.jsonl    a folder; resumes where it stopped
+captioner caption DIR --out out.jsonl    a folder; resumes where it stopped; each photo is named
+                                         as seen from the output's folder
 captioner explain photo.jpg --out why.png
 captioner models
 """
@@ -10,10 +11,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"}
 BATCH = 16
+KEYS = {"image", "caption", "log_prob"}  # of a line of --out
+FIRST_KEY = b'{"image"'
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,6 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+    except OSError as error:  # a file that the user named, or a full disk
+        named = f"{error.filename}: " if error.filename else ""
+        print(f"captioner: {named}{error.strerror or error}.", file=sys.stderr)
+        return 2
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -84,8 +92,12 @@ def _caption(options: argparse.Namespace) -> int:
 
     chosen = _options(options)
     photos, many = _expand(options.photos)
-    done = _already_done(Path(options.out)) if options.out else set()
-    waiting = [(name, path) for name, path in photos if name not in done]
+    named = [(photo, photo) for photo in photos]
+    done: set[str] = set()
+    if options.out:
+        named = list({_name(photo, options.out): photo for photo in photos}.items())
+        done = _already_done(options.out)
+    waiting = [(name, photo) for name, photo in named if name not in done]
     task = load("caption", model=options.model)
     bad: list[tuple[str, UserError]] = []
     written = 0
@@ -105,7 +117,7 @@ def _caption(options: argparse.Namespace) -> int:
                 _print(name, result, alone=len(photos) == 1)
             written += 1
     if options.out:
-        known = f", {len(photos) - len(waiting)} were there already" if done else ""
+        known = f", {len(named) - len(waiting)} were there already" if done else ""
         print(f"{written} captions written to {options.out}{known}.", file=sys.stderr)
     for name, error in bad:
         print(f"captioner: {name}: {error}", file=sys.stderr)
@@ -126,56 +138,79 @@ def _options(options: argparse.Namespace) -> CaptionOptions:
     return CaptionOptions(**given).check()
 
 
-def _expand(photos: Sequence[str]) -> tuple[list[tuple[str, Path]], bool]:
-    """Names and paths; a folder's pictures are named as they lie in it. Second: more than one."""
-    found: list[tuple[str, Path]] = []
+def _expand(photos: Sequence[str]) -> tuple[list[str], bool]:
+    """The photos, and those in the folders, of what was given. Second: may be more than one."""
+    found: list[str] = []
     for photo in photos:
-        path = Path(photo)
-        if not path.is_dir():
-            found.append((photo, path))
+        if not os.path.isdir(photo):  # unlike Path's, False for a name that is too long
+            found.append(photo)
             continue
-        inside = [
-            p for p in sorted(path.rglob("*")) if p.suffix.lower() in SUFFIXES and p.is_file()
-        ]
-        if not inside:
+        inside = sorted(Path(photo).rglob("*"))
+        pictures = [str(p) for p in inside if p.suffix.lower() in SUFFIXES and p.is_file()]
+        if not pictures:
             raise DataError(
                 f"The folder {photo!r} holds no pictures ({', '.join(sorted(SUFFIXES))})."
             )
-        found += [(p.relative_to(path).as_posix(), p) for p in inside]
-    return found, len(found) > 1 or any(Path(photo).is_dir() for photo in photos)
+        found += pictures
+    return found, len(found) > 1 or any(os.path.isdir(photo) for photo in photos)
 
 
-def _already_done(out: Path) -> set[str]:
-    """Images that the output holds. A line that a crash cut off is taken away, to be done again."""
-    if not out.exists():
-        if not out.parent.is_dir():
-            raise DataError(f"There is no folder {str(out.parent)!r} for {out.name!r}.")
+def _name(photo: str, out: str) -> str:
+    """The photo as seen from the output's folder.
+
+    Two photos in one output then never share a name, whichever folders they were given by, and a
+    later run knows them from whichever folder it is started.
+    """
+    folder, file = os.path.split(photo)
+    place = os.path.join(os.path.realpath(folder), file)
+    with suppress(ValueError):  # on another drive, where no way leads
+        place = os.path.relpath(place, os.path.dirname(os.path.realpath(out)))
+    return place.replace(os.sep, "/")
+
+
+def _already_done(out: str) -> set[str]:
+    """Images that the output holds. A line that a crash cut off is taken away, to be done again.
+
+    Raises DataError where captioner did not write the file, which then stays as it is.
+    """
+    if os.path.isdir(out):
+        raise DataError(f"--out is the folder {out!r}.", hint="Give a file in it.")
+    folder, file = os.path.split(out)
+    if not os.path.isdir(folder or "."):
+        raise DataError(f"There is no folder {folder!r} for {file!r}.")
+    if not os.path.isfile(out):  # not there yet, or a pipe
         return set()
     done: set[str] = set()
+    with open(out, "rb") as written:
+        lines = list(written)
     whole = 0
-    lines = out.read_bytes().splitlines(keepends=True)
     for number, line in enumerate(lines, 1):
+        row: Any = None
         try:
-            done.add(json.loads(line)["image"])
-            whole += len(line)
-        except (ValueError, KeyError, TypeError):
-            if number < len(lines):
-                raise DataError(
-                    f"Line {number} of {out} was not written by captioner.",
-                    hint="Give another file with --out.",
-                ) from None
-    if lines and not lines[-1].endswith(b"\n") and whole == sum(map(len, lines)):
-        with out.open("ab") as file:
-            file.write(b"\n")
-    elif whole < sum(map(len, lines)):
-        with out.open("rb+") as file:
-            file.truncate(whole)
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            begun = line.startswith(FIRST_KEY) or (done and FIRST_KEY.startswith(line))
+            if begun and number == len(lines) and not line.endswith(b"\n"):
+                break
+        ours = isinstance(row, dict) and KEYS.issubset(row) and isinstance(row["image"], str)
+        if not ours:
+            raise DataError(
+                f"Line {number} of {out} was not written by captioner.",
+                hint="Give another file with --out.",
+            )
+        done.add(row["image"])
+        whole += len(line)
+    if whole < sum(map(len, lines)):
+        os.truncate(out, whole)
+    elif lines and not lines[-1].endswith(b"\n"):
+        with open(out, "ab") as ended:
+            ended.write(b"\n")
     return done
 
 
 def _run(
     task: CaptionTask,
-    photos: Sequence[tuple[str, Path]],
+    photos: Sequence[tuple[str, str]],
     options: CaptionOptions,
     bad: list[tuple[str, UserError]],
 ) -> Iterator[tuple[str, CaptionResult]]:
@@ -185,7 +220,7 @@ def _run(
         ahead: list[list[Future[PreparedImage]]] = []
         for number, batch in enumerate(batches):
             for following in batches[number + len(ahead) : number + 2]:
-                ahead.append([pool.submit(task.open, path) for _, path in following])
+                ahead.append([pool.submit(task.open, photo) for _, photo in following])
             names, ready = [], []
             for (name, _), future in zip(batch, ahead.pop(0), strict=True):
                 try:
@@ -228,8 +263,10 @@ def _explain(options: argparse.Namespace) -> int:
     target = Path(options.out)
     if target.suffix.lower() != ".png":
         raise DataError(f"--out is {options.out!r}; it must end in .png.")
-    if not target.parent.is_dir():
+    if not os.path.isdir(target.parent):
         raise DataError(f"There is no folder {str(target.parent)!r} for {target.name!r}.")
+    if os.path.isdir(target):
+        raise DataError(f"--out is the folder {options.out!r}.", hint="Give a file in it.")
     task = load("caption", model=options.model)
     chosen = CaptionOptions(num_beams=options.num_beams, attention=True).check()
     result = task.caption([task.open(options.photo)], chosen)[0]

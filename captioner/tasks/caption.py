@@ -16,9 +16,17 @@ from torch import Tensor
 from captioner.bundle import Bundle
 from captioner.errors import InvalidOption, UnknownOption
 from captioner.models.captioner import Captioner
+from captioner.models.decoder import Decoder
 from captioner.search import Hypothesis, SearchOptions, search
+from captioner.tasks.description import (
+    build,
+    check_keys,
+    check_vocabulary_size,
+    trusted_confidence,
+)
 from captioner.tasks.options import CaptionOptions, CaptionResult, RankedCaption, Word
 from captioner.text.words import join
+from captioner.vision.encoder import ResNetEncoder
 from captioner.vision.image import ImageLimits, Picture, as_picture, decode_image, read_image
 
 Photo = str | Path | bytes | Image.Image
@@ -54,8 +62,8 @@ class CaptionTask:
         model = captioner_of(bundle)
         self._encoder = model.encoder.fused().to(self.device)
         self._decoder = model.decoder.eval().requires_grad_(False).to(self.device).frozen()
-        self._search = SearchOptions(**bundle.decoding)
-        self._trusted = float(bundle.metrics.get("confidence", {}).get("threshold", 0.0))
+        self._search = build(bundle, "decoding", SearchOptions, bundle.decoding)
+        self._trusted = trusted_confidence(bundle)
 
     def __call__(self, photos: Photo | Sequence[Photo], **options: Any) -> Any:
         """Captions one photo, or a list of them: paths, bytes or PIL images.
@@ -210,7 +218,13 @@ class CaptionTask:
 
 def captioner_of(bundle: Bundle) -> Captioner:
     """The bundle's model with its weights, as trained: for inference and for training on."""
-    model = Captioner(**bundle.model)
+    arguments = bundle.model
+    check_keys(bundle, "model", Captioner, arguments)
+    check_keys(bundle, "model.encoder", ResNetEncoder, arguments["encoder"])
+    own = ("vocabulary_size", "feature_size")  # Captioner's to give
+    check_keys(bundle, "model.decoder", Decoder, arguments["decoder"], given=own)
+    check_vocabulary_size(bundle)
+    model = build(bundle, "model", Captioner, arguments)
     bundle.load_into(model)
     return model.eval()
 

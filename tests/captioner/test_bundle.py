@@ -1,11 +1,20 @@
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from captioner.bundle import FORMAT_VERSION, find_bundle, installed, open_bundle
+from captioner import bundle
+from captioner.bundle import (
+    FILES,
+    FORMAT_VERSION,
+    bundle_directories,
+    find_bundle,
+    installed,
+    open_bundle,
+)
 from captioner.errors import BundleError, MissingBundle
 from captioner.models.captioner import Captioner
 from captioner.storage import pack, unpack
@@ -23,13 +32,13 @@ def _change(path: Path, **fields: object) -> None:
 
 
 def test_what_was_written_opens_and_fills_the_model(tiny_bundle: Path) -> None:
-    bundle = open_bundle(tiny_bundle)
-    model = Captioner(**bundle.model)
-    bundle.load_into(model)
-    state = bundle.state()
+    opened = open_bundle(tiny_bundle)
+    model = Captioner(**opened.model)
+    opened.load_into(model)
+    state = opened.state()
     for name, value in model.state_dict().items():
         assert torch.equal(value, state[name])
-    assert (bundle.name, bundle.version, bundle.task) == ("caption", "0", "caption")
+    assert (opened.name, opened.version, opened.task) == ("caption", "0", "caption")
 
 
 def test_int8_keeps_every_channel_within_half_a_step() -> None:
@@ -86,6 +95,37 @@ def test_a_newer_format_is_refused_with_advice(copied: Path) -> None:
         open_bundle(copied)
 
 
+def test_an_older_description_is_brought_up_to_date(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def from_1(old: dict[str, object]) -> dict[str, object]:
+        return {"task": old.pop("does"), **old}
+
+    description = json.loads((copied / "bundle.json").read_text())
+    description["does"] = description.pop("task")
+    (copied / "bundle.json").write_text(json.dumps(description))
+    monkeypatch.setattr(bundle, "FORMAT_VERSION", 2)
+    monkeypatch.setitem(bundle.READERS, 1, from_1)
+    assert open_bundle(copied).task == "caption"
+
+
+def test_an_older_format_that_nobody_reads_is_refused_with_advice(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundle, "FORMAT_VERSION", FORMAT_VERSION + 1)
+    with pytest.raises(BundleError, match=r"format_version 1, which .* Export the bundle again"):
+        open_bundle(copied)
+
+
+def test_two_bundles_share_one_encoder(
+    tmp_path: Path, make_tiny_bundle: Callable[..., Path]
+) -> None:
+    paths = [make_tiny_bundle(tmp_path, name=name) for name in ("one", "two")]
+    stored = {open_bundle(path).encoder_path() for path in paths}
+    assert stored == set((tmp_path / "encoders").iterdir())
+    assert len(stored) == 1
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format_version": "1"}'])
 def test_a_foreign_description_is_refused(copied: Path, text: str) -> None:
     (copied / "bundle.json").write_text(text)
@@ -94,24 +134,37 @@ def test_a_foreign_description_is_refused(copied: Path, text: str) -> None:
 
 
 def test_a_description_cannot_name_files_elsewhere(copied: Path) -> None:
-    _change(copied, files={"../../secret": "0"})
+    files = json.loads((copied / "bundle.json").read_text())["files"]
+    _change(copied, files=files | {"../../secret": "0"})
     with pytest.raises(BundleError, match="outside"):
         open_bundle(copied)
-    _change(copied, files={}, encoder="../../secret")
-    with pytest.raises(BundleError):
+
+
+def test_a_description_cannot_name_an_encoder_elsewhere(copied: Path) -> None:
+    _change(copied, encoder="../../secret")
+    with pytest.raises(BundleError, match="SHA-256"):
+        open_bundle(copied)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_every_file_has_to_be_listed(copied: Path, file: str) -> None:
+    files = json.loads((copied / "bundle.json").read_text())["files"]
+    del files[file]
+    _change(copied, files=files)
+    with pytest.raises(BundleError, match=f"lists no '{file}'.*Export"):
         open_bundle(copied)
 
 
 def test_weights_of_another_model_are_refused_by_name(copied: Path) -> None:
-    bundle = open_bundle(copied)
-    other = bundle.model
+    opened = open_bundle(copied)
+    other = opened.model
     other["decoder"] = other["decoder"] | {"hidden_size": 24}
     with pytest.raises(BundleError, match=r"decoder\.\S+ \(.*\) instead of \("):
-        bundle.load_into(Captioner(**other))
-    plain = bundle.model
+        opened.load_into(Captioner(**other))
+    plain = opened.model
     plain["decoder"] = plain["decoder"] | {"attention": "none"}
     with pytest.raises(BundleError, match="unknown decoder"):
-        bundle.load_into(Captioner(**plain))
+        opened.load_into(Captioner(**plain))
 
 
 def test_bundles_are_found_by_task_name_and_directory(copied: Path) -> None:
@@ -126,6 +179,20 @@ def test_bundles_are_found_by_task_name_and_directory(copied: Path) -> None:
         find_bundle("frames", None, place)
     with pytest.raises(BundleError, match="does 'caption'"):
         find_bundle("frames", "caption", place)
+    with pytest.raises(MissingBundle):
+        find_bundle("caption", "a" * 5000, place)
+
+
+def test_a_wheel_has_its_bundles_inside_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CAPTIONER_BUNDLES", raising=False)
+    package = tmp_path.resolve() / "captioner"
+    package.mkdir()
+    monkeypatch.setattr(bundle, "__file__", str(package / "bundle.py"))
+    assert bundle_directories() == [package.parent / "bundles"]
+    (package / "_bundles").mkdir()
+    assert bundle_directories() == [package / "_bundles"]
 
 
 def test_no_bundle_stores_an_absolute_path(copied: Path) -> None:

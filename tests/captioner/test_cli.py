@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,11 @@ def test_a_folder_becomes_one_line_a_photo(folder: Path, tmp_path: Path) -> None
     out = tmp_path / "out.jsonl"
     assert main(["caption", str(folder), "--out", str(out)]) == 0
     lines = _lines(out)
-    assert [line["image"] for line in lines] == ["chelsea.jpg", "coffee.jpg", "trip/rocket.PNG"]
+    assert [line["image"] for line in lines] == [
+        "photos/chelsea.jpg",
+        "photos/coffee.jpg",
+        "photos/trip/rocket.PNG",
+    ]
     assert all(set(line) == {"image", "caption", "log_prob"} for line in lines)
 
 
@@ -56,6 +61,54 @@ def test_a_run_goes_on_where_it_stopped(folder: Path, tmp_path: Path) -> None:
     assert out.read_bytes() == whole
     assert main(["caption", str(folder), "--out", str(out)]) == 0
     assert out.read_bytes() == whole
+
+
+def test_a_run_goes_on_from_another_folder_and_another_way_to_the_photos(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    main(["caption", "photos", "--out", "out.jsonl"])
+    whole = Path("out.jsonl").read_bytes()
+    monkeypatch.chdir(folder)
+    assert main(["caption", ".", "chelsea.jpg", "--out", "../out.jsonl"]) == 0
+    assert main(["caption", str(folder), "--out", str(tmp_path / "out.jsonl")]) == 0
+    assert (tmp_path / "out.jsonl").read_bytes() == whole
+
+
+def test_photos_of_one_name_in_two_folders_are_both_captioned(folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    Image.fromarray(data.astronaut()).resize((90, 120)).save(other / "chelsea.jpg")
+    out = tmp_path / "out.jsonl"
+    main(["caption", str(folder), "--out", str(out)])
+    assert main(["caption", str(other), "--out", str(out)]) == 0
+    assert [line["image"] for line in _lines(out)][-1] == "other/chelsea.jpg"
+    together = tmp_path / "together.jsonl"
+    assert main(["caption", str(folder), str(other), "--out", str(together)]) == 0
+    assert _lines(together) == _lines(out)
+
+
+FOREIGN = [
+    b"no picture",
+    b'["a"]\n',
+    b'["a"]',
+    b"{",
+    b'{"image": "photos/chelsea.jpg", "label": 3}',
+    b'{"image": "photos/chelsea.jpg", "cap\n',
+    b"\x89PNG\r\n\x1a\n\x00\x00",
+    b"[" * 100_000,
+]
+
+
+@pytest.mark.parametrize("content", FOREIGN, ids=lambda content: str(content[:40]))
+def test_an_output_that_captioner_did_not_write_stays_as_it_is(
+    folder: Path, tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.jsonl"
+    out.write_bytes(content)
+    assert main(["caption", str(folder / "chelsea.jpg"), "--out", str(out)]) == 2
+    assert out.read_bytes() == content
+    assert "not written by captioner" in capsys.readouterr().err
 
 
 def test_bad_files_of_a_folder_are_reported_at_the_end(
@@ -80,22 +133,78 @@ def test_bad_files_of_a_folder_are_reported_at_the_end(
         ["caption", "{folder}/chelsea.jpg", "--model", "nothing"],
         ["caption", "{folder}", "--out", "{folder}/none/out.jsonl"],
         ["caption", "{folder}", "--out", "{folder}/notes.txt"],
+        ["caption", "{folder}", "--out", "{folder}"],
+        ["caption", "{folder}", "--out", "{folder}/notes.txt/out.jsonl"],
+        ["caption", "{folder}", "--out", "{empty}/{long}"],
+        ["caption", "{folder}", "--out", "{long}/out.jsonl"],
         ["caption", "{empty}"],
+        ["caption", "{long}"],
+        ["caption", "{folder}/chelsea.jpg", "--model", "{long}"],
         ["explain", "{folder}/chelsea.jpg", "--out", "why.gif"],
         ["explain", "{folder}/notes.txt", "--out", "{empty}/why.png"],
+        ["explain", "{folder}/chelsea.jpg", "--out", "{empty}/folder.png"],
+        ["explain", "{folder}/chelsea.jpg", "--out", "{empty}/{long}.png"],
+        ["explain", "{long}", "--out", "{empty}/why.png"],
     ],
     ids=lambda arguments: " ".join(arguments),
 )
 def test_what_a_user_can_mend_is_a_sentence_and_exit_code_2(
     arguments: list[str], folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "folder.png").mkdir(parents=True)
     (folder / "notes.txt").write_text("no picture\nno json either\n")
-    filled = [a.format(folder=folder, empty=tmp_path / "empty") for a in arguments]
+    filled = [a.format(folder=folder, empty=tmp_path / "empty", long="x" * 5000) for a in arguments]
     assert main(filled) == 2
     errors = capsys.readouterr().err
     assert errors.count("captioner: ") == 1
     assert "Traceback" not in errors
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full")
+def test_a_full_disk_is_a_sentence_and_exit_code_2(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["caption", str(folder), "--out", "/dev/full"]) == 2
+    assert "captioner: No space left on device." in capsys.readouterr().err
+
+
+def test_an_output_that_may_not_be_written_is_a_sentence_and_exit_code_2(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refuse(path: str, *_: object, **__: object) -> None:  # for root, everything may be written
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr("captioner.cli.open", refuse, raising=False)
+    out = str(tmp_path / "out.jsonl")
+    assert main(["caption", str(folder), "--out", out]) == 2
+    assert f"captioner: {out}: Permission denied." in capsys.readouterr().err
+
+
+def test_a_model_is_chosen_by_name_or_directory_from_several_folders(
+    folder: Path,
+    tmp_path: Path,
+    tiny_bundle: Path,
+    make_tiny_bundle: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    warns = {"confidence": {"threshold": 1.0}}
+    own = make_tiny_bundle(tmp_path / "own", name="mine", metrics=warns)
+    hidden = make_tiny_bundle(tmp_path / "own", version="hidden", metrics=warns)
+    folders = os.pathsep.join(map(str, (tiny_bundle.parent, own.parent)))
+    monkeypatch.setenv("CAPTIONER_BUNDLES", folders)
+    assert main(["models"]) == 0
+    listed = capsys.readouterr().out
+    assert "caption@0" in listed
+    assert "mine@0" in listed
+    assert "hidden" not in listed, "of two with one name, the first folder's"
+    chosen = {"caption": False, "mine": True, str(own): True, str(hidden): True}
+    for model, is_warning in chosen.items():
+        assert main(["caption", str(folder / "chelsea.jpg"), "--model", model]) == 0
+        assert ("not be trusted" in capsys.readouterr().err) is is_warning, model
 
 
 def test_explain_writes_a_picture(folder: Path, tmp_path: Path) -> None:

@@ -33,9 +33,7 @@ def test_its_packages_are_those_of_the_project(kit) -> None:
     project = tomllib.loads((kit.root / "pyproject.toml").read_text())["project"]["dependencies"]
     own = requirements(project)
     for name, line in bento.items():
-        # Under BentoML and Starlette in any case; ours to name because ours to import.
-        if name != "python-multipart":
-            assert own[name] == line
+        assert own[name] == line
 
 
 def imported_names(paths: Iterable[Path]) -> set[str]:

@@ -1,0 +1,112 @@
+"""The bundle that ships: it works, says what it is, and is no larger than promised."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+import pytest
+import yaml
+from PIL import Image
+from skimage import data
+
+import captioner
+from captioner.bundle import Bundle, open_bundle
+from captioner.cli import main
+
+ROOT = Path(__file__).resolve().parent.parent
+BUNDLES = ROOT / "bundles"
+MB = 10**6
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Bundle:
+    return open_bundle(BUNDLES / "caption")
+
+
+def _size(paths: Iterable[Path]) -> int:
+    return sum(path.stat().st_size for path in paths if path.is_file())
+
+
+def test_it_captions_a_photo_with_words(shipped: Bundle) -> None:
+    result = captioner.load("caption", model=str(shipped.path))(Image.fromarray(data.astronaut()))
+    words = result.caption.split()
+    assert len(words) >= 3
+    assert all(re.fullmatch(r"[a-z][a-z'-]*\.?", word) for word in words), result.caption
+
+
+@pytest.mark.parametrize("field", ["description", "origin", "licence", "limits", "known_failures"])
+def test_its_card_says_what_people_must_know(shipped: Bundle, field: str) -> None:
+    assert shipped.card[field]
+
+
+def test_its_licence_lies_beside_it(shipped: Bundle) -> None:
+    assert len((shipped.path / "LICENSE.txt").read_text("utf-8")) > 100
+
+
+def test_models_prints_its_licence(
+    shipped: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("CAPTIONER_BUNDLES", raising=False)
+    assert main(["models"]) == 0
+    assert f"licence: {shipped.card['licence']}" in capsys.readouterr().out
+
+
+def test_it_is_no_larger_than_promised(shipped: Bundle) -> None:
+    encoder = shipped.encoder_path()
+    assert encoder is not None
+    assert _size([*shipped.path.iterdir(), encoder]) <= 20 * MB
+    assert _size(BUNDLES.rglob("*")) <= 36 * MB
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """Every string in a parsed JSON or YAML value, keys included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _strings(key)
+            yield from _strings(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _strings(inner)
+
+
+def _names_an_absolute_path(text: str) -> bool:
+    words = [word.strip("\"'()[]{}<>,;") for word in text.split()]
+    return any(
+        (PurePosixPath(word).is_absolute() and len(word) > 1)  # "/" alone is a word, too
+        or PureWindowsPath(word).is_absolute()
+        or word.startswith(("file:", "~/"))
+        for word in [text, *words]
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["/home/me/x.pt", "C:\\runs\\x", "c:/runs", "\\\\host\\x", "from (/srv/a)", "file:///x"]
+)
+def test_an_absolute_path_is_told(text: str) -> None:
+    assert _names_an_absolute_path(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["a/b", "https://example.org/a", "and/or", "7 / 8", "C: a", "../x"]
+)
+def test_other_text_is_no_absolute_path(text: str) -> None:
+    assert not _names_an_absolute_path(text)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [*sorted(BUNDLES.rglob("*.json")), *sorted((ROOT / "configs").rglob("*.yaml"))],
+    ids=lambda path: path.relative_to(ROOT).as_posix(),
+)
+def test_no_absolute_path_is_stored(path: Path) -> None:
+    text = path.read_text("utf-8")
+    value = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    found = list(_strings(value))
+    assert found
+    assert [text for text in found if _names_an_absolute_path(text)] == []
