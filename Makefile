@@ -3,6 +3,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 PORT ?= 3000
 PIP_FLAGS ?=
+# PyTorch with its CUDA libraries; flags for pip mean that another build was chosen.
+FREE_GB ?= $(if $(PIP_FLAGS),2,8)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -23,7 +25,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -c 'import torch' 2>/dev/null || \
 	  $(PYTHON) -c 'import shutil, sys; free = shutil.disk_usage(".").free / 2**30; \
-	    sys.exit(f"Only {free:.1f} GB are free here; torch as the package index has it needs 8 GB. See the README for the small CPU build.") if free < 8 else None'
+	    sys.exit(f"Only {free:.1f} GB are free here, and $(FREE_GB) GB are needed. See the README for the small CPU build; FREE_GB=0 skips this check.") if free < $(FREE_GB) else None'
 	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt -e '.[test]'
 	@touch $@
 
@@ -46,6 +48,9 @@ lint: install
 
 bench: install
 	$(BIN)/python -m benchmarks.caption
+	$(BIN)/python -m benchmarks.recurrent
+	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.service
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -26,7 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 when a caption came back; 2 when the picture cannot be read."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        name, body = (given[0], Path(given[0]).read_bytes()) if given else ("chelsea", _chelsea())
+        name, body = (
+            (given[0], Path(given[0]).read_bytes()) if given else ("chelsea.jpg", _chelsea())
+        )
     except OSError as error:
         print(f"demo: {given[0]} cannot be read: {error.strerror}.", file=sys.stderr)
         return 2
@@ -81,11 +83,10 @@ def _wait_until_ready(service: subprocess.Popen[bytes], address: str) -> None:
 
 
 def _caption(address: str, name: str, body: bytes) -> int:
-    print(f"$ curl -F image=@{name} {address}/caption")
+    media_type = "application/octet-stream"
+    print(f"$ curl --data-binary @{name} -H 'Content-Type: {media_type}' '{address}/caption?n=3'")
     request = urllib.request.Request(
-        f"{address}/caption?n=3",
-        data=body,
-        headers={"Content-Type": "application/octet-stream"},
+        f"{address}/caption?n=3", data=body, headers={"Content-Type": media_type}
     )
     begun = time.monotonic()
     try:

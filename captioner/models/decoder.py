@@ -20,7 +20,7 @@ from captioner.errors import InvalidOption
 from captioner.models.attention import SoftAttention
 from captioner.recurrent import State, build_cell, unroll
 from captioner.recurrent.linear import linear, prepack
-from captioner.search.model import Memory, Step
+from captioner.search.model import Memory, Step, repeat
 
 Attention = Literal["none", "soft"]
 
@@ -137,7 +137,8 @@ class Decoder(nn.Module):
         """Teacher forcing: read-outs of all steps, for :meth:`logits`.
 
         ``features (B, P, D)``, ``tokens (N, T)`` from start to the last word; ``rows (N,)`` says
-        whose caption each row is (default: row i belongs to image i). Returns ``(N, T, read)`` and
+        whose caption each row is; without it the rows of an image lie side by side, equally many
+        for all, and share its features uncopied. Returns ``(N, T, read)`` and
         the attention ``(N, T, P)`` or None. ``lengths (N,)`` saves steps past a row's end; what is
         returned for them means nothing.
         """
@@ -145,14 +146,17 @@ class Decoder(nn.Module):
         embedded = self.dropout(self.embedding(tokens))
         if self.attention is None:
             context = _mean(features, mask)
-            context = context if rows is None else context.index_select(0, rows)
+            if rows is None:
+                (context,) = repeat((context,), len(tokens))
+            else:
+                context = context.index_select(0, rows)
             hidden, _ = unroll(self.cell, embedded, lengths=lengths, context=context)
             return self._read(hidden, None, None), None
         keys = self.attention.keys(features)
         memory: Memory = (keys, features) if mask is None else (keys, features, mask)
         if rows is not None:
             memory = tuple(part.index_select(0, rows) for part in memory)
-        state = self.begin(memory)
+        state = repeat(self.begin(memory), len(tokens))
         projected = self.cell.project(embedded)
         outputs: list[Tensor] = []
         contexts: list[Tensor] = []

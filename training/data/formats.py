@@ -203,7 +203,7 @@ def _detect_json(path: Path) -> str:
             return "karpathy"
     raise DataError(
         f"{path.name} is neither COCO captions nor a Karpathy dataset nor a list of objects.",
-        hint="See the formats in the README.",
+        hint="docs/data.md lists the formats.",
     )
 
 

@@ -72,6 +72,18 @@ def test_rows_say_whose_caption_it_is() -> None:
 
 
 @pytest.mark.parametrize("settings", KINDS, ids=str)
+def test_rows_side_by_side_share_their_image(settings: dict[str, object]) -> None:
+    decoder = _decoder(**settings)
+    features, tokens = torch.randn(2, 9, 6), torch.randint(0, 11, (6, 4))
+    with torch.no_grad():
+        shared, looked = decoder(features, tokens)
+        apart, looked_apart = decoder(features, tokens, rows=torch.tensor([0, 0, 0, 1, 1, 1]))
+    assert torch.allclose(shared, apart, atol=1e-5)
+    if looked is not None:
+        assert torch.allclose(looked, looked_apart, atol=1e-5)
+
+
+@pytest.mark.parametrize("settings", KINDS, ids=str)
 def test_lengths_save_steps_and_change_no_other(settings: dict[str, object]) -> None:
     decoder = _decoder(**settings)
     features, tokens = torch.randn(3, 9, 6), torch.randint(0, 11, (3, 5))
