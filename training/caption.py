@@ -8,7 +8,7 @@ A batch is image-wise (``training/data/captions.py``): ``features (images, posit
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Literal
 
 import lightning
@@ -17,72 +17,21 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.nn import functional
 
-from captioner.bundle import find_bundle
+from captioner.bundle import Bundle, find_bundle
 from captioner.errors import InvalidOption
-from captioner.metrics import caption_set
+from captioner.metrics import DocumentFrequency, caption_set
 from captioner.models.captioner import Captioner
 from captioner.search import SearchOptions, search
 from captioner.vision.encoder import STAGES
 from training.data.splits import TRAIN
 from training.features import cached_features
 from training.metrics import CaptionMetrics
-
-
-@dataclass
-class EncoderSettings:
-    """The photo's side; see :class:`captioner.vision.encoder.ResNetEncoder`."""
-
-    depth: int = 18
-    """18, 34, 50, 101 or 152."""
-    output: Literal["pooled", "grid"] = "pooled"
-    """One vector, the lecture's v, or a grid of positions."""
-    weights: str | None = "IMAGENET1K_V1"
-    """A name that torchvision lists, or a local .safetensors or .pth file."""
-    trainable_stages: int = 0
-    """How many of the last stages learn, 0 to 5."""
-
-
-@dataclass
-class DecoderSettings:
-    """The words' side; see :class:`captioner.models.decoder.Decoder`."""
-
-    cell: str = "lstm"
-    """A name from captioner.recurrent.CELLS."""
-    hidden_size: int = 512
-    num_layers: int = 1
-    embedding_size: int = 256
-    attention: Literal["none", "soft"] = "none"
-    attention_size: int = 256
-    tied: bool = False
-    """Reads words out with the embedding itself."""
-    normalise: bool = False
-    """Features scaled to length 1."""
-    dropout: float = 0.5
-    feature_dropout: float = 0.0
-
-
-@dataclass
-class OptimiserSettings:
-    """Adam with a linear warm-up and a cosine to ``final`` of the rate."""
-
-    lr: float = 1e-3
-    encoder_lr: float = 1e-5
-    """For the encoder's trainable stages."""
-    warmup_steps: int = 100
-    final: float = 0.02
-    """Share of the learning rate that is left at the end."""
-    weight_decay: float = 0.0
-
-
-@dataclass
-class ValidationSearch:
-    """The search that validation and test caption with, and the bundle's default."""
-
-    num_beams: int = 3
-    length_penalty: float = 0.0
-    max_tokens: int = 24
-    min_tokens: int = 0
-    no_repeat_ngram_size: int = 0
+from training.settings import (
+    DecoderSettings,
+    EncoderSettings,
+    OptimiserSettings,
+    ValidationSearch,
+)
 
 
 class CaptionModule(lightning.LightningModule):
@@ -95,8 +44,11 @@ class CaptionModule(lightning.LightningModule):
         search: how validation captions.
         label_smoothing: share of probability spread over all words.
         coverage: weight of the doubly stochastic term, (1 - sum over time of attention)^2.
+        idf: whose n-grams say how telling a word is in CIDEr: those of the scored captions, as
+            papers have it, or of the training captions, for a validation set of a few photos.
         bundle: a bundle to go on from, by name or directory: its model replaces encoder's and
-            decoder's settings; words that are new in the table join its vocabulary.
+            decoder's settings. It needs data.vocabulary_from, so that its words keep their numbers;
+            words that are new in the table follow them.
         cache: folder for features of the frozen stages; null computes them in every epoch.
     """
 
@@ -108,6 +60,7 @@ class CaptionModule(lightning.LightningModule):
         search: ValidationSearch = ValidationSearch(),  # noqa: B008
         label_smoothing: float = 0.1,
         coverage: float = 0.5,
+        idf: Literal["scored", "train"] = "scored",
         bundle: str | None = None,
         cache: str | None = "runs/features",
     ) -> None:
@@ -117,7 +70,7 @@ class CaptionModule(lightning.LightningModule):
         self.encoder_settings, self.decoder_settings = encoder, decoder
         self.optimiser_settings, self.search_settings = optimiser, search
         self.label_smoothing, self.coverage = label_smoothing, coverage
-        self.bundle, self.cache = bundle, cache
+        self.idf, self.bundle, self.cache = idf, bundle, cache
         self.model: Captioner | None = None
         self.model_config: dict[str, Any] = {}
         self.metrics: CaptionMetrics | None = None
@@ -134,6 +87,7 @@ class CaptionModule(lightning.LightningModule):
         encoder = asdict(self.encoder_settings)
         source = None if self.bundle is None else find_bundle("caption", self.bundle)
         if source is not None:
+            self._require_words_of(source)
             kept = source.model
             encoder = kept["encoder"] | {"trainable_stages": encoder["trainable_stages"]}
             self.decoder_config = dict(kept["decoder"])
@@ -152,13 +106,25 @@ class CaptionModule(lightning.LightningModule):
         self.metrics = self._new_metrics()
         self._cut = len(STAGES) - self.encoder_settings.trainable_stages
 
+    def _require_words_of(self, source: Bundle) -> None:
+        words = source.vocabulary().words
+        if self.vocabulary.words[: len(words)] != words:
+            raise InvalidOption(
+                f"The data's vocabulary does not begin with the words of bundle {self.bundle!r}.",
+                hint=f"Set data.vocabulary_from to {self.bundle!r}: each word keeps its number, "
+                "and words that are new in the table follow.",
+            )
+
     def _new_metrics(self) -> CaptionMetrics:
-        if self.trainer.state.fn == TrainerFn.FITTING:
-            return CaptionMetrics()
-        # A validation or test of its own says everything; in a fit that would cost every epoch.
         data = self.trainer.datamodule  # type: ignore[attr-defined]
+        frequency = None
+        if self.idf == "train":
+            frequency = DocumentFrequency.of(data.references(TRAIN))
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            return CaptionMetrics(document_frequency=frequency)
+        # A validation or test of its own says everything; in a fit that would cost every epoch.
         seen = caption_set(data.references(TRAIN)) if TRAIN in data.tables else None
-        return CaptionMetrics(training_captions=seen, num_draws=1000)
+        return CaptionMetrics(document_frequency=frequency, training_captions=seen, num_draws=1000)
 
     def _use_cache(self, splits: tuple[str, ...]) -> None:
         assert self.model is not None
@@ -341,5 +307,5 @@ class CaptionModule(lightning.LightningModule):
             raise InvalidOption(
                 "The checkpoint's vocabulary is not the one of this table.",
                 hint="Resume with the data and min_count that it was trained with, or go on from "
-                "an exported bundle (model.bundle), which lets the vocabulary grow.",
+                "an exported bundle (model.bundle, data.vocabulary_from): its vocabulary grows.",
             )

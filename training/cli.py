@@ -13,28 +13,59 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from captioner.errors import UserError
+from training.checkpoints import find_checkpoint, read_checkpoint
+
+DESCRIPTION = """Trains, validates and tests the models of captioner as a YAML config says.
+
+Two more commands, each with a --help of its own: `export` makes a checkpoint a bundle, `score`
+scores a bundle as it is served."""
 
 
 class TrainingCLI(LightningCLI):
-    """Checkpoints are looked for, precision is checked, and a run's config overwrites its last."""
+    """Checkpoints are looked for first, and a run's config overwrites its last."""
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Lightning's, less ``predict``: captions come from an exported bundle."""
+        return {
+            name: skipped
+            for name, skipped in LightningCLI.subcommands().items()
+            if name != "predict"
+        }
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """One seed for everything unless a config says otherwise."""
-        parser.set_defaults({"seed_everything": 1})
+        """One seed for everything and a captioner, unless a config says otherwise."""
+        parser.set_defaults(
+            {"seed_everything": 1, "model": {"class_path": "training.caption.CaptionModule"}}
+        )
 
-    def before_fit(self) -> None:
-        """A resume with nothing to resume fails here, loudly, before any work."""
-        chosen = self._get(self.config_init, "ckpt_path")
-        if chosen and chosen not in ("last", "best", "hpc", "registry"):
-            if not Path(chosen).is_file():
-                raise UserError(
-                    f"There is no checkpoint {chosen!r} to resume from.",
-                    hint="Without --ckpt_path a run starts anew.",
-                )
-        elif chosen == "last" and not list(Path(self.trainer.default_root_dir).rglob("last*.ckpt")):
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Turns ``--ckpt_path`` into a file that can be read, before any work is done.
+
+        Lightning itself looks for ``last`` before callbacks know their folder, and starts anew.
+        """
+        super().parse_arguments(parser, args)
+        subcommand = self.config.get("subcommand")
+        options = self.config[subcommand] if subcommand else self.config
+        chosen = options.get("ckpt_path")
+        if chosen:
+            found = find_checkpoint(chosen, options.trainer.default_root_dir or ".")
+            read_checkpoint(found)
+            options.ckpt_path = str(found)
+
+    def before_validate(self) -> None:
+        """Random weights are not scored."""
+        self._require_weights("validate")
+
+    def before_test(self) -> None:
+        """Random weights are not scored."""
+        self._require_weights("test")
+
+    def _require_weights(self, subcommand: str) -> None:
+        if not self._get(self.config_init, "ckpt_path") and self.model.bundle is None:
             raise UserError(
-                f"--ckpt_path=last, but {self.trainer.default_root_dir} holds no last.ckpt.",
-                hint="Without --ckpt_path a run starts anew.",
+                f"{subcommand} has no weights to score.",
+                hint="Give --ckpt_path (a file, last or best), or a bundle as model.bundle.",
             )
 
 
@@ -77,7 +108,7 @@ def build(arguments: Sequence[str], *, run: bool = True) -> TrainingCLI:
         args=list(arguments),
         run=run,
         save_config_kwargs={"overwrite": True},
-        parser_kwargs={"description": __doc__},
+        parser_kwargs={"description": DESCRIPTION},
     )
 
 
@@ -95,6 +126,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return score(arguments[1:])
         build(arguments)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _refused(error)
+    except ValueError as error:
+        # jsonargparse wraps what a constructor raises.
+        if isinstance(error.__cause__, UserError):
+            return _refused(error.__cause__)
+        raise
     return 0
+
+
+def _refused(error: UserError) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return 2

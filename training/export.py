@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
 from captioner.bundle import open_bundle, write_bundle
 from captioner.errors import DataError
+from captioner.search import SearchOptions
 from captioner.text.vocabulary import Vocabulary
 from captioner.vision.preprocess import Preprocessing
+from training.checkpoints import read_checkpoint
 
 CARD_FIELDS = ("description", "origin", "licence", "limits", "known_failures")
 
@@ -27,8 +28,14 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--version", default="1")
     parser.add_argument("--out", default="bundles", help="the folder that bundles lie in")
     parser.add_argument("--storage", default="int8", choices=("int8", "float16", "float32"))
+    parser.add_argument("--num-beams", type=int, help="a search chosen on validation afterwards")
+    parser.add_argument("--length-penalty", type=float, help="the same; default: the training's")
     options = parser.parse_args(arguments)
     checkpoint = read_checkpoint(options.checkpoint)
+    for name in ("num_beams", "length_penalty"):
+        if getattr(options, name) is not None:
+            checkpoint["captioner"]["decoding"][name] = getattr(options, name)
+    SearchOptions(**checkpoint["captioner"]["decoding"])  # refuses what no search can do
     path = export(
         checkpoint,
         read_card(options.card),
@@ -44,21 +51,11 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """A checkpoint of :class:`training.caption.CaptionModule`, nothing unpickled but tensors."""
-    if not Path(path).is_file():
-        raise DataError(f"There is no checkpoint {str(path)!r}.")
-    checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    if "captioner" not in checkpoint:
-        raise DataError(f"{path} was not written by captioner's training.")
-    return checkpoint
-
-
 def read_card(path: str | Path) -> dict[str, Any]:
     """What people must know about a model; every field is asked for."""
     try:
         card = yaml.safe_load(Path(path).read_text("utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise DataError(f"The card {str(path)!r} cannot be read: {error}") from None
     missing = [name for name in CARD_FIELDS if not (isinstance(card, dict) and card.get(name))]
     if missing:

@@ -9,15 +9,26 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
+from jsonargparse import ArgumentError, ArgumentParser
 from tqdm import tqdm
 
-from captioner.bundle import find_bundle
-from captioner.metrics import caption_intervals, caption_scores, caption_set, cider_d, signature
+from captioner.bundle import Bundle, find_bundle
+from captioner.errors import DataError
+from captioner.metrics import (
+    DocumentFrequency,
+    caption_intervals,
+    caption_scores,
+    caption_set,
+    cider_d,
+    signature,
+)
+from captioner.search import SearchOptions
 from captioner.tasks import CaptionTask
 from captioner.tasks.options import CaptionOptions
 from captioner.text.words import tokenize
@@ -35,28 +46,45 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--data", required=True, help="a config's YAML, for its `data:`")
     parser.add_argument("--split", default="validation", choices=("train", "validation", "test"))
     parser.add_argument("--model", help="a bundle's name or directory")
-    parser.add_argument("--num-beams", type=int, help="default: the bundle's")
+    parser.add_argument("--num-beams", type=int, help="1 is greedy; default: the bundle's")
+    parser.add_argument("--length-penalty", type=float, help="default: the bundle's")
+    parser.add_argument(
+        "--idf",
+        default="scored",
+        choices=("scored", "train"),
+        help="whose n-grams weigh CIDEr: the scored captions', or the training captions'",
+    )
     parser.add_argument("--out", help="writes captions and scores as JSON")
     parser.add_argument("--calibrate", action="store_true", help="stores confidence in the bundle")
     options = parser.parse_args(arguments)
-    settings = yaml.safe_load(Path(options.data).read_text("utf-8"))["data"]
-    data = CaptionDataModule(**settings | {"check": "none"})
-    task = CaptionTask(find_bundle("caption", options.model))
-    chosen = CaptionOptions(num_beams=options.num_beams).check()
+    data = read_data(options.data)
+    bundle = with_search(
+        find_bundle("caption", options.model),
+        num_beams=options.num_beams,
+        length_penalty=options.length_penalty,
+    )
+    task, chosen = CaptionTask(bundle), CaptionOptions()
+    seen = caption_set(data.references("train")) if "train" in data.tables else None
+    frequency = None
+    if options.idf == "train":
+        frequency = DocumentFrequency.of(data.references("train"))
     results = _captions(task, data, options.split, chosen)
     candidates = [tokenize(result.caption) for result in results]
     references = data.references(options.split)
     found = caption_scores(
-        candidates, references, training_captions=caption_set(data.references("train"))
+        candidates, references, document_frequency=frequency, training_captions=seen
     )
-    intervals = caption_intervals(candidates, references)
-    print(f"{task.model}, {options.split}")
+    intervals = caption_intervals(candidates, references, document_frequency=frequency)
+    storage = bundle.description.get("storage", "float32")
+    print(f"{task.model} (weights stored as {storage}), {options.split}")
     for name, value in found.items():
         low_high = "  ({:.1f} to {:.1f})".format(*intervals[name]) if name in intervals else ""
         print(f"  {name:<18}{value:8.2f}{low_high}")
-    line = signature(references, search=task.search_options(chosen).name)
+    line = signature(
+        references, search=task.search_options(chosen).name, document_frequency=frequency
+    )
     print(f"  {line}")
-    per_image = 100 * cider_d(candidates, references)[1]
+    per_image = 100 * cider_d(candidates, references, frequency)[1]
     confidence = calibration(np.array([result.confidence for result in results]), per_image)
     print(f"  confidence: {json.dumps(confidence)}")
     if options.out:
@@ -78,6 +106,37 @@ def main(arguments: Sequence[str]) -> int:
             },
         )
     return 0
+
+
+def read_data(path: str | Path) -> CaptionDataModule:
+    """The data module that a config describes; its pictures are not checked again.
+
+    Raises ``DataError`` for a file that is no config with data.
+    """
+    try:
+        settings = yaml.safe_load(Path(path).read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DataError(f"The config {str(path)!r} cannot be read: {error}") from None
+    if not isinstance(settings, dict) or not isinstance(settings.get("data"), dict):
+        raise DataError(
+            f"The config {str(path)!r} has no data.",
+            hint="Give the config that `fit` was given: its key data names the table.",
+        )
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(CaptionDataModule, "data", sub_configs=True)
+    try:
+        parsed = parser.parse_object({"data": settings["data"] | {"check": "none"}})
+    except ArgumentError as error:
+        raise DataError(f"The data of {str(path)!r} cannot be used: {error}") from None
+    data: CaptionDataModule = parser.instantiate_classes(parsed).data
+    return data
+
+
+def with_search(bundle: Bundle, **changed: Any) -> Bundle:
+    """The bundle as it is, searching otherwise; ``None`` leaves its own choice."""
+    chosen = {name: value for name, value in changed.items() if value is not None}
+    SearchOptions(**chosen)  # refuses by name what is out of range
+    return replace(bundle, description=bundle.description | {"decoding": bundle.decoding | chosen})
 
 
 def _captions(

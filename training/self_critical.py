@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from captioner.errors import InvalidOption
 from captioner.metrics import CiderD
 from captioner.search import Hypothesis, SearchOptions, search
 from training.caption import CaptionModule
@@ -24,7 +25,7 @@ class SelfCriticalModule(CaptionModule):
     """The second stage: begins from a bundle or checkpoint that cross-entropy has trained.
 
     Args:
-        samples: captions sampled for each photo.
+        samples: captions sampled for each photo, at least 2: each is compared with the others.
         temperature: of the policy that is trained, ``softmax(logits / temperature)``. Below 1 after
             label smoothing: at 1 a tenth of all words is drawn from the whole vocabulary, the
             longer of two samples is nearly always the worse, and what is learnt is to be short.
@@ -32,6 +33,13 @@ class SelfCriticalModule(CaptionModule):
 
     def __init__(self, samples: int = 5, temperature: float = 0.5, **settings: Any) -> None:
         super().__init__(**settings)
+        if samples < 2:
+            raise InvalidOption(
+                f"samples is {samples}.",
+                hint="At least 2: each is judged by the mean of the others.",
+            )
+        if not temperature > 0:
+            raise InvalidOption(f"temperature is {temperature}.", hint="Above 0: it samples.")
         self.samples, self.temperature = samples, temperature
         self._cider: CiderD | None = None
 
@@ -66,8 +74,7 @@ class SelfCriticalModule(CaptionModule):
         advantage = rewards - (rewards.sum(1, keepdim=True) - rewards) / (self.samples - 1)
         flat = [hypothesis for row in found for hypothesis in row]
         tokens, real = _padded(flat, decoder.start_id, decoder.end_id, features.device)
-        rows = torch.arange(len(found), device=features.device).repeat_interleave(self.samples)
-        read, _ = decoder(features, tokens[:, :-1], rows=rows)
+        read, _ = decoder(features, tokens[:, :-1])
         log_probs = (decoder.logits(read) / self.temperature).log_softmax(2)
         chosen = log_probs.gather(2, tokens[:, 1:].unsqueeze(2)).squeeze(2)
         loss = -(advantage.view(-1, 1) * chosen * real).sum() / real.sum()

@@ -60,10 +60,16 @@ class SearchOptions:
 
     @property
     def name(self) -> str:
-        """What is said of a search beside a score: ``greedy``, ``beam3`` or ``sample``."""
+        """What is said of a search beside a score: ``greedy``, ``beam3-lp0.6`` or ``sample``.
+
+        A length penalty of 0 is left out; it changes nothing where there is one beam.
+        """
         if self.temperature > 0:
             return "sample"
-        return "greedy" if self.num_beams == 1 else f"beam{self.num_beams}"
+        if self.num_beams == 1:
+            return "greedy"
+        penalty = f"-lp{self.length_penalty:g}" if self.length_penalty else ""
+        return f"beam{self.num_beams}{penalty}"
 
     def __post_init__(self) -> None:
         for name in ("banned_ids", "prefix"):

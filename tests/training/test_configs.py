@@ -29,6 +29,13 @@ def test_every_config_builds(path: Path, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_config_that_begins_from_a_bundle_takes_its_words(path: Path) -> None:
+    settings = yaml.safe_load(path.read_text())
+    bundle = settings["model"]["init_args"].get("bundle")
+    assert bundle is None or settings["data"]["vocabulary_from"] == bundle
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_header_gives_a_command_with_its_own_name(path: Path) -> None:
     header = [line for line in path.read_text().splitlines() if line.startswith("#")]
     assert any("python -m training fit" in line and path.name in line for line in header)

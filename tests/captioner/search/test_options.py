@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -77,3 +78,18 @@ def test_what_is_allowed_is_taken():
     listed = SearchOptions(banned_ids=[4, 5], prefix=[2], seed=[1, 2])  # as read from JSON
     assert (listed.banned_ids, listed.prefix, listed.seed) == ((4, 5), (2,), (1, 2))
     assert hash(replace(listed, num_beams=3)) != hash(listed)
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({}, "greedy"),
+        ({"length_penalty": 0.6}, "greedy"),
+        ({"num_beams": 3}, "beam3"),
+        ({"num_beams": 3, "length_penalty": 0.6}, "beam3-lp0.6"),
+        ({"num_beams": 5, "length_penalty": 1.0}, "beam5-lp1"),
+        ({"temperature": 0.7}, "sample"),
+    ],
+)
+def test_the_name_tells_what_changes_a_score(options: dict[str, Any], name: str) -> None:
+    assert SearchOptions(**options).name == name
