@@ -276,7 +276,9 @@ class CaptionModule(lightning.LightningModule):
         encoder = [p for p in self.model.encoder.parameters() if p.requires_grad]
         if encoder:
             groups.append({"params": encoder, "lr": chosen.encoder_lr})
-        optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=chosen.weight_decay)
+        optimiser = torch.optim.AdamW(
+            groups, betas=(0.9, 0.98), weight_decay=chosen.weight_decay, fused=True
+        )
         total = max(1, int(self.trainer.estimated_stepping_batches))
 
         def share(step: int) -> float:

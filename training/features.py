@@ -71,7 +71,7 @@ def _compute(
     name: str,
 ) -> None:
     device = next(encoder.parameters()).device
-    fused = encoder.fused().to(device)
+    fused = encoder.fused(device)
     store: np.ndarray | None = None
     progress = tqdm(total=len(pictures), desc=name, unit="photo", mininterval=1)
     with torch.inference_mode(), progress:

@@ -60,7 +60,7 @@ class CaptionTask:
         self.preprocessing = bundle.preprocessing()
         self.device = torch.device(device)
         model = captioner_of(bundle)
-        self._encoder = model.encoder.fused().to(self.device)
+        self._encoder = model.encoder.fused(self.device)
         self._decoder = model.decoder.eval().requires_grad_(False).to(self.device).frozen()
         self._search = build(bundle, "decoding", SearchOptions, bundle.decoding)
         self._trusted = trusted_confidence(bundle)

@@ -1,4 +1,4 @@
-"""A torchvision ResNet with its last layer removed.
+"""A ResNet with its last layer removed, with torchvision's weights.
 
 The pooled vector is the lecture's ``v``; the grid of positions is what attention looks at.
 Letters in comments: B images, P positions, D features.
@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import copy
 import difflib
-from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torchvision import models
 
 from captioner.errors import InvalidOption, WeightsError
+from captioner.vision.resnet import PLANS, build_stages, folded
 
 Output = Literal["pooled", "grid"]
 
-DEPTHS = {18: "resnet18", 34: "resnet34", 50: "resnet50", 101: "resnet101", 152: "resnet152"}
 # From the picture to the last feature map. `trainable_stages` counts from the end.
 STAGES = ("stem", "layer1", "layer2", "layer3", "layer4")
 
@@ -48,8 +45,8 @@ class ResNetEncoder(nn.Module):
         trainable_stages: int = 0,
     ) -> None:
         super().__init__()
-        if depth not in DEPTHS:
-            raise InvalidOption(f"No ResNet of depth {depth}.", hint=f"Choose one of {[*DEPTHS]}.")
+        if depth not in PLANS:
+            raise InvalidOption(f"No ResNet of depth {depth}.", hint=f"Choose one of {[*PLANS]}.")
         if output not in ("pooled", "grid"):
             raise InvalidOption(f"Encoder output {output!r} is unknown.", hint="pooled or grid.")
         if not 0 <= trainable_stages <= len(STAGES):
@@ -59,11 +56,9 @@ class ResNetEncoder(nn.Module):
         self.depth = depth
         self.output: Output = output
         self.trainable_stages = trainable_stages
-        network = models.get_model(DEPTHS[depth], weights=None)
-        self.feature_size = int(network.fc.in_features)
-        self.stem = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool)
-        self.layer1, self.layer2 = network.layer1, network.layer2
-        self.layer3, self.layer4 = network.layer3, network.layer4
+        self.feature_size = PLANS[depth].feature_size
+        for name, stage in build_stages(depth).items():
+            self.add_module(name, stage)
         if weights is not None:
             self.load_torchvision(_pretrained(depth, weights))
         for name in STAGES[: len(STAGES) - trainable_stages]:
@@ -103,18 +98,17 @@ class ResNetEncoder(nn.Module):
                 module.eval()
         return self
 
-    def fused(self) -> ResNetEncoder:
-        """A copy for inference: batch norms folded into the convolutions, channels last."""
+    def fused(self, device: torch.device | str | None = None) -> ResNetEncoder:
+        """A copy for inference on ``device``, by default where this one is; it stays there.
+
+        Batch norms are folded into the convolutions, sums and ReLUs too on a CPU; channels last.
+        """
         copied = copy.deepcopy(self).eval().requires_grad_(False)
+        copied = copied if device is None else copied.to(device)
         copied.trainable_stages = 0
-        for parent in list(copied.modules()):
-            # torchvision registers each norm right after its convolution.
-            children = list(parent.named_children())
-            for (conv_name, conv), (norm_name, norm) in pairwise(children):
-                if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                    setattr(parent, conv_name, fuse_conv_bn_eval(conv, norm))
-                    setattr(parent, norm_name, nn.Identity())
-        return copied.to(memory_format=torch.channels_last)
+        for name in STAGES:
+            setattr(copied, name, folded(getattr(copied, name)))
+        return copied
 
     def load_torchvision(self, state: dict[str, Tensor]) -> None:
         """Takes torchvision's parameter names; the classifier ``fc`` is left out."""
@@ -141,12 +135,15 @@ def _pretrained(depth: int, weights: str) -> dict[str, Tensor]:
     path = Path(weights)
     if path.suffix in (".safetensors", ".pth", ".pt"):
         return _read_weights(path)
-    listed = models.get_model_weights(DEPTHS[depth])
+    from torchvision import models  # heavy, and needed for this alone
+
+    network = f"resnet{depth}"
+    listed = models.get_model_weights(network)
     names = [entry.name for entry in listed]
     if weights not in [*names, "DEFAULT"]:
         near = difflib.get_close_matches(weights, names, n=1)
         raise WeightsError(
-            f"torchvision lists no weights {weights!r} for {DEPTHS[depth]}.",
+            f"torchvision lists no weights {weights!r} for {network}.",
             hint=(f"Did you mean {near[0]!r}? " if near else "")
             + f"It lists {', '.join(names)}; or give a local .safetensors or .pth file.",
         )
@@ -154,7 +151,7 @@ def _pretrained(depth: int, weights: str) -> dict[str, Tensor]:
         return dict(listed[weights].get_state_dict(progress=True, check_hash=True))
     except (OSError, RuntimeError) as error:
         raise WeightsError(
-            f"torchvision could not fetch {weights!r} for {DEPTHS[depth]}: {error}",
+            f"torchvision could not fetch {weights!r} for {network}: {error}",
             hint="Either let this machine reach download.pytorch.org once, or give `weights` a "
             "local .safetensors or .pth file with torchvision's parameter names.",
         ) from None

@@ -40,8 +40,8 @@ LIVEZ = Endpoint(
 READYZ = Endpoint(
     method="GET", path="/readyz", handler=ready, summary="Can it take requests?",
     description=(
-        "200 only after every model that could be loaded has captioned a warm-up photo; before that "
-        "connections are not answered. GET /models says which bundles could not be used."
+        "200 only after every model that could be loaded has captioned a warm-up photo; before "
+        "that connections are not answered. GET /models says which bundles could not be used."
     ),
     produces=("text/plain",), answers=_ANSWERS,
 )  # fmt: skip
