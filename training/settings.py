@@ -61,3 +61,5 @@ class ValidationSearch:
     max_tokens: int = 24
     min_tokens: int = 0
     no_repeat_ngram_size: int = 0
+    exact: bool = False
+    """True goes on until no longer caption can win; False stops a third earlier, nearly as well."""
