@@ -7,6 +7,13 @@
         │   ├── ImageTooLarge     image_too_large
         │   ├── ImageTooSmall     image_too_small
         │   └── EmptyFile         empty_file
+        ├── VideoError            invalid_video
+        │   ├── UnsupportedVideo  unsupported_video_format
+        │   ├── NoVideoStream     no_video_stream
+        │   ├── VideoTooLarge     video_too_large
+        │   ├── VideoTooLong      video_too_long
+        │   ├── VideoTimeout      video_timeout
+        │   └── EmptyVideo        empty_file
         ├── InvalidOption         invalid_option
         ├── UnknownOption         unknown_option
         ├── BundleError           invalid_bundle
@@ -70,6 +77,48 @@ class EmptyFile(ImageError):
     """No bytes at all."""
 
     code = "empty_file"
+
+
+class VideoError(UserError):
+    """The bytes are a container we read, but no frame comes out of them."""
+
+    code = "invalid_video"
+
+
+class UnsupportedVideo(VideoError):
+    """The bytes are not of a container, or not in a codec, that we read."""
+
+    code = "unsupported_video_format"
+
+
+class NoVideoStream(VideoError):
+    """A container with sound, subtitles or cover art, and nothing that moves."""
+
+    code = "no_video_stream"
+
+
+class VideoTooLarge(VideoError):
+    """More bytes, or more pixels in a frame, than the limits allow."""
+
+    code = "video_too_large"
+
+
+class VideoTooLong(VideoError):
+    """More seconds or more frames than the limits allow."""
+
+    code = "video_too_long"
+
+
+class VideoTimeout(VideoError):
+    """Reading took longer than the limits allow."""
+
+    code = "video_timeout"
+
+
+class EmptyVideo(VideoError):
+    """No bytes at all; a client is told the same as of an empty picture."""
+
+    code = EmptyFile.code
 
 
 class InvalidOption(UserError):
