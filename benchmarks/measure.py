@@ -6,7 +6,7 @@ import json
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import torch
@@ -30,10 +30,12 @@ def in_turns(sides: Mapping[str, Callable[[], object]], rounds: int = 7) -> dict
             run()
             if turn:
                 times[name].append((time.perf_counter() - started) * 1000)
-    return {
-        name: Timing(statistics.median(found), min(found), max(found))
-        for name, found in times.items()
-    }
+    return {name: spread(found) for name, found in times.items()}
+
+
+def spread(times: Sequence[float]) -> Timing:
+    """Median, minimum and maximum of what was timed, in ms."""
+    return Timing(statistics.median(times), min(times), max(times))
 
 
 def machine() -> str:

@@ -15,11 +15,10 @@ import json
 import os
 import signal
 import socket
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http.client import HTTPConnection
@@ -29,7 +28,7 @@ import torch
 
 import captioner
 from benchmarks.caption import photos
-from benchmarks.measure import Timing, in_turns, report
+from benchmarks.measure import Timing, in_turns, report, spread
 from captioner.tasks.caption import CaptionTask
 from serving.runtime import available_cores
 from serving.settings import Settings
@@ -100,10 +99,6 @@ def ask(connection: HTTPConnection, jpeg: bytes) -> bytes:
     if answer.status != 200:
         raise SystemExit(f"The service answered {answer.status}: {body.decode()}")
     return body
-
-
-def spread(times: Sequence[float]) -> Timing:
-    return Timing(statistics.median(times), min(times), max(times))
 
 
 def latencies(

@@ -38,7 +38,6 @@ class Alone(CaptionModule):
             {
                 "hidden_size": HIDDEN,
                 "embedding_size": EMBEDDING,
-                "normalise": True,
                 "dropout": 0.5,
                 "feature_dropout": 0.3,
             },
