@@ -5,7 +5,7 @@
         caption/
             bundle.json                 format, task, model, preprocessing, decoding, card, hashes
             weights.safetensors         what is not the encoder's
-            vocabulary.json
+            vocabulary.json             and what else the task reads: labels.json, tokenizer.json
             README.md  LICENSE.txt      the card for people, the licence
 
 Every file is named with its hash in ``bundle.json`` and checked when the bundle is opened. Nothing
@@ -40,7 +40,7 @@ FORMAT_VERSION = 1
 # version -> what turns a description of that version into one of the next.
 READERS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 ENCODER = "encoder."
-FILES = ("weights.safetensors", "vocabulary.json", "README.md", "LICENSE.txt")
+FILES = ("weights.safetensors", "README.md", "LICENSE.txt")  # of every bundle
 FIELDS = {
     "name": str,
     "version": str,
@@ -100,13 +100,35 @@ class Bundle:
         """The same object in training, validation and service."""
         return Preprocessing.from_dict(self.description["preprocessing"])
 
+    def asset(self, name: str) -> str:
+        """The text of one of the task's own files, such as ``vocabulary.json``."""
+        path = self.path / name
+        if name not in self.description["files"]:
+            raise BundleError(
+                f"{self.path / 'bundle.json'} lists no {name!r} under 'files'.",
+                hint="Export it again.",
+            )
+        try:
+            return path.read_text("utf-8")
+        except (ValueError, OSError) as error:
+            raise BundleError(f"{path} cannot be read: {error}") from None
+
     def vocabulary(self) -> Vocabulary:
         """The words the model knows."""
-        path = self.path / "vocabulary.json"
         try:
-            return Vocabulary.from_json(path.read_text("utf-8"))
-        except (DataError, ValueError, OSError) as error:
-            raise BundleError(f"{path} cannot be read: {error}") from None
+            return Vocabulary.from_json(self.asset("vocabulary.json"))
+        except (DataError, ValueError) as error:
+            raise BundleError(f"{self.path / 'vocabulary.json'} cannot be read: {error}") from None
+
+    def labels(self) -> list[str]:
+        """The names of the classes that the model tells apart, in its own order."""
+        try:
+            names = json.loads(self.asset("labels.json"))
+        except ValueError as error:
+            raise BundleError(f"{self.path / 'labels.json'} cannot be read: {error}") from None
+        if not (isinstance(names, list) and names and all(isinstance(n, str) for n in names)):
+            raise BundleError(f"{self.path / 'labels.json'} is no list of names.")
+        return names
 
     def state(self) -> dict[str, Tensor]:
         """All tensors as float32, the encoder's under ``encoder.``."""
@@ -190,8 +212,8 @@ def write_bundle(
     task: str,
     model: Mapping[str, Any],
     state: Mapping[str, Tensor],
-    vocabulary: Vocabulary,
-    preprocessing: Preprocessing,
+    assets: Mapping[str, str],
+    preprocessing: Preprocessing | None,
     decoding: Mapping[str, Any],
     metrics: Mapping[str, Any],
     card: Mapping[str, Any],
@@ -199,13 +221,18 @@ def write_bundle(
     licence: str,
     storage: Storage = "int8",
 ) -> Path:
-    """Writes ``directory/name`` (and ``directory/encoders``); the description comes last."""
+    """Writes ``directory/name`` (and ``directory/encoders``); the description comes last.
+
+    ``assets``: the text of the files that only this task has, by name. ``preprocessing``: None
+    where no picture is read.
+    """
     path = Path(directory) / name
     path.mkdir(parents=True, exist_ok=True)
     encoder = {n.removeprefix(ENCODER): v for n, v in state.items() if n.startswith(ENCODER)}
     rest = {n: v for n, v in state.items() if not n.startswith(ENCODER)}
     save_file(pack(rest, storage), path / "weights.safetensors")
-    (path / "vocabulary.json").write_text(vocabulary.to_json(), "utf-8")
+    for file, text in assets.items():
+        (path / file).write_text(text, "utf-8")
     (path / "README.md").write_text(readme, "utf-8")
     (path / "LICENSE.txt").write_text(licence, "utf-8")
     description: dict[str, Any] = {
@@ -214,12 +241,12 @@ def write_bundle(
         "version": version,
         "task": task,
         "model": dict(model),
-        "preprocessing": preprocessing.to_dict(),
+        "preprocessing": {} if preprocessing is None else preprocessing.to_dict(),
         "decoding": dict(decoding),
         "metrics": dict(metrics),
         "card": dict(card),
         "storage": storage,
-        "files": {file: _sha256(path / file) for file in FILES},
+        "files": {file: _sha256(path / file) for file in (*FILES, *assets)},
     }
     if encoder:
         shared = path.parent / "encoders"

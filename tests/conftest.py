@@ -50,7 +50,7 @@ def write_tiny_bundle(directory: Path, *, attention: str = "soft", **changed: ob
         "task": "caption",
         "model": model,
         "state": Captioner(**model).state_dict(),
-        "vocabulary": vocabulary,
+        "assets": {"vocabulary.json": vocabulary.to_json()},
         "preprocessing": Preprocessing(),
         "decoding": {"num_beams": 3, "max_tokens": 8},
         "metrics": {"confidence": {"threshold": 0.0}},

@@ -294,8 +294,9 @@ class CaptionModule(lightning.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds what a bundle needs, in plain types: a checkpoint carries its own vocabulary."""
         checkpoint["captioner"] = {
+            "task": "caption",
             "model": self.model_config,
-            "vocabulary": self.vocabulary.to_json(),
+            "assets": {"vocabulary.json": self.vocabulary.to_json()},
             "preprocessing": self.preprocessing.to_dict(),
             "decoding": asdict(self.search_settings),
         }
@@ -305,7 +306,9 @@ class CaptionModule(lightning.LightningModule):
         stored = checkpoint.get("captioner")
         if stored is None:
             raise InvalidOption("This checkpoint was not written by captioner's training.")
-        if self.model is not None and stored["vocabulary"] != self.vocabulary.to_json():
+        if self.model is not None and stored["assets"] != {
+            "vocabulary.json": self.vocabulary.to_json()
+        }:
             raise InvalidOption(
                 "The checkpoint's vocabulary is not the one of this table.",
                 hint="Resume with the data and min_count that it was trained with, or go on from "

@@ -28,7 +28,12 @@ def find_checkpoint(chosen: str, folder: str | Path) -> Path:
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """A checkpoint of :class:`training.caption.CaptionModule`, nothing unpickled but tensors."""
+    """A checkpoint of one of this package's modules, nothing unpickled but tensors.
+
+    Under ``captioner`` it says what a bundle needs: ``task``, ``model`` (keyword arguments),
+    ``assets`` (the task's own files, text by name), ``preprocessing``, ``decoding``, all in plain
+    types.
+    """
     if not Path(path).is_file():
         raise DataError(f"There is no checkpoint {str(path)!r}.")
     try:

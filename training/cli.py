@@ -36,7 +36,11 @@ class TrainingCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """One seed for everything and a captioner, unless a config says otherwise."""
         parser.set_defaults(
-            {"seed_everything": 1, "model": {"class_path": "training.caption.CaptionModule"}}
+            {
+                "seed_everything": 1,
+                "model": {"class_path": "training.caption.CaptionModule"},
+                "data": {"class_path": "training.data.captions.CaptionDataModule"},
+            }
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -62,7 +66,8 @@ class TrainingCLI(LightningCLI):
         self._require_weights("test")
 
     def _require_weights(self, subcommand: str) -> None:
-        if not self._get(self.config_init, "ckpt_path") and self.model.bundle is None:
+        bundle = getattr(self.model, "bundle", None)  # not every module can go on from one
+        if not self._get(self.config_init, "ckpt_path") and bundle is None:
             raise UserError(
                 f"{subcommand} has no weights to score.",
                 hint="Give --ckpt_path (a file, last or best), or a bundle as model.bundle.",
@@ -96,15 +101,14 @@ def _cpu_has_bf16() -> bool:
 def build(arguments: Sequence[str], *, run: bool = True) -> TrainingCLI:
     """Trainer, module and data as a config describes them; ``run`` carries out the subcommand."""
     from training.callbacks import BestCheckpoint, LastCheckpoint
-    from training.caption import CaptionModule
-    from training.data.captions import CaptionDataModule
 
     return TrainingCLI(
-        CaptionModule,
-        CaptionDataModule,
+        lightning.LightningModule,
+        lightning.LightningDataModule,
         trainer_class=Trainer,
         trainer_defaults={"callbacks": [BestCheckpoint(), LastCheckpoint()]},
         subclass_mode_model=True,
+        subclass_mode_data=True,
         args=list(arguments),
         run=run,
         save_config_kwargs={"overwrite": True},

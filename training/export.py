@@ -12,7 +12,6 @@ import yaml
 from captioner.bundle import open_bundle, write_bundle
 from captioner.errors import DataError
 from captioner.search import SearchOptions
-from captioner.text.vocabulary import Vocabulary
 from captioner.vision.preprocess import Preprocessing
 from training.checkpoints import read_checkpoint
 
@@ -24,23 +23,26 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m training export", description=__doc__)
     parser.add_argument("--checkpoint", required=True, help="a .ckpt that `fit` wrote")
     parser.add_argument("--card", required=True, help="YAML with " + ", ".join(CARD_FIELDS))
-    parser.add_argument("--name", default="caption")
+    parser.add_argument("--name", help="the bundle's; default: the task's")
     parser.add_argument("--version", default="1")
     parser.add_argument("--out", default="bundles", help="the folder that bundles lie in")
     parser.add_argument("--storage", default="int8", choices=("int8", "float16", "float32"))
-    parser.add_argument("--num-beams", type=int, help="a search chosen on validation afterwards")
-    parser.add_argument("--length-penalty", type=float, help="the same; default: the training's")
+    search = parser.add_argument_group("what emits tokens")
+    search.add_argument("--num-beams", type=int, help="a search chosen on validation afterwards")
+    search.add_argument("--length-penalty", type=float, help="the same; default: the training's")
     options = parser.parse_args(arguments)
     checkpoint = read_checkpoint(options.checkpoint)
-    for name in ("num_beams", "length_penalty"):
-        if getattr(options, name) is not None:
-            checkpoint["captioner"]["decoding"][name] = getattr(options, name)
-    SearchOptions(**checkpoint["captioner"]["decoding"])  # refuses what no search can do
+    about = checkpoint["captioner"]
+    chosen = {name: getattr(options, name) for name in ("num_beams", "length_penalty")}
+    chosen = {name: value for name, value in chosen.items() if value is not None}
+    if chosen:
+        about["decoding"] |= chosen
+        SearchOptions(**about["decoding"])  # refuses what no search can do
     path = export(
         checkpoint,
         read_card(options.card),
         out=options.out,
-        name=options.name,
+        name=options.name or about["task"],
         version=options.version,
         storage=options.storage,
     )
@@ -80,16 +82,17 @@ def export(
         for key, value in checkpoint["state_dict"].items()
         if key.startswith("model.")
     }
+    pictures = about.get("preprocessing")  # a task of text has none
     licence = str(card.pop("licence_text", card["licence"]))
     return write_bundle(
         out,
         name=name,
         version=version,
-        task="caption",
+        task=about["task"],
         model=about["model"],
         state=state,
-        vocabulary=Vocabulary.from_json(about["vocabulary"]),
-        preprocessing=Preprocessing.from_dict(about["preprocessing"]),
+        assets=about["assets"],
+        preprocessing=pictures and Preprocessing.from_dict(pictures),
         decoding=about["decoding"],
         metrics=metrics or about.get("metrics", {}),
         card=card,

@@ -117,7 +117,9 @@ def read_data(path: str | Path) -> CaptionDataModule:
         settings = yaml.safe_load(Path(path).read_text("utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise DataError(f"The config {str(path)!r} cannot be read: {error}") from None
-    if not isinstance(settings, dict) or not isinstance(settings.get("data"), dict):
+    data = settings.get("data") if isinstance(settings, dict) else None
+    given = data.get("init_args") if isinstance(data, dict) else None
+    if not isinstance(given, dict):
         raise DataError(
             f"The config {str(path)!r} has no data.",
             hint="Give the config that `fit` was given: its key data names the table.",
@@ -125,11 +127,11 @@ def read_data(path: str | Path) -> CaptionDataModule:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(CaptionDataModule, "data", sub_configs=True)
     try:
-        parsed = parser.parse_object({"data": settings["data"] | {"check": "none"}})
+        parsed = parser.parse_object({"data": given | {"check": "none"}})
     except ArgumentError as error:
         raise DataError(f"The data of {str(path)!r} cannot be used: {error}") from None
-    data: CaptionDataModule = parser.instantiate_classes(parsed).data
-    return data
+    module: CaptionDataModule = parser.instantiate_classes(parsed).data
+    return module
 
 
 def with_search(bundle: Bundle, **changed: Any) -> Bundle:

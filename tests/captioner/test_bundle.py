@@ -146,13 +146,13 @@ def test_a_description_cannot_name_an_encoder_elsewhere(copied: Path) -> None:
         open_bundle(copied)
 
 
-@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("file", [*FILES, "vocabulary.json"])
 def test_every_file_has_to_be_listed(copied: Path, file: str) -> None:
     files = json.loads((copied / "bundle.json").read_text())["files"]
     del files[file]
     _change(copied, files=files)
     with pytest.raises(BundleError, match=f"lists no '{file}'.*Export"):
-        open_bundle(copied)
+        open_bundle(copied).vocabulary()
 
 
 def test_weights_of_another_model_are_refused_by_name(copied: Path) -> None:

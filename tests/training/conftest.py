@@ -113,7 +113,10 @@ def config(folder: Path, table: Path, **changed: object) -> Path:
                 "search": {"num_beams": 2, "max_tokens": 6},
             },
         },
-        "data": {"source": str(table), "min_count": 1, "batch_size": 4},
+        "data": {
+            "class_path": "training.data.captions.CaptionDataModule",
+            "init_args": {"source": str(table), "min_count": 1, "batch_size": 4},
+        },
         "trainer": {
             "accelerator": "cpu",
             "max_epochs": 15,

@@ -52,7 +52,7 @@ def test_print_config_shows_everything(
     assert done.returncode == 0
     shown = yaml.safe_load(done.stdout)
     assert shown["model"]["init_args"]["decoder"]["hidden_size"] == 32
-    assert shown["data"]["max_tokens"] is None
+    assert shown["data"]["init_args"]["max_tokens"] is None
 
 
 def test_print_config_needs_no_config(tmp_path: Path, run: Run) -> None:
@@ -94,7 +94,9 @@ def test_test_scores_a_checkpoint_or_a_bundle_on_the_test_split(
     assert "|idf:fixed(16)|images:4|search:beam2" in best.stdout
     assert _cider(best.stdout) > 100
     bundle = str(trained / "bundles" / "caption")
-    path = config(tmp_path, own, model__init_args__bundle=bundle, data__vocabulary_from=bundle)
+    path = config(
+        tmp_path, own, model__init_args__bundle=bundle, data__init_args__vocabulary_from=bundle
+    )
     done = run("test", "--config", str(path), folder=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     assert _cider(done.stdout) > 100
@@ -160,7 +162,7 @@ def test_there_is_no_predict(shapes_table: Path, tmp_path: Path, run: Run, confi
     ("changed", "said"),
     [
         ({"model__init_args__label_smoothing": 3.0}, "label_smoothing is 3.0."),
-        ({"data__min_count": 0}, "min_count is 0."),
+        ({"data__init_args__min_count": 0}, "min_count is 0."),
         (
             {
                 "model__class_path": "training.self_critical.SelfCriticalModule",

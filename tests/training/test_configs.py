@@ -11,7 +11,9 @@ from training.cli import build
 from training.export import read_card
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-CONFIGS = sorted(path for path in (ROOT / "configs").rglob("*.yaml") if path.stem != "card")
+CONFIGS = sorted(
+    path for path in (ROOT / "configs").rglob("*.yaml") if not path.stem.startswith("card")
+)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -22,7 +24,7 @@ def test_every_config_builds(path: Path, tmp_path: Path, monkeypatch: pytest.Mon
         cli = build(["--config", str(path), "--trainer.accelerator=cpu"], run=False)
     settings = yaml.safe_load(path.read_text())
     assert type(cli.model).__name__ == settings["model"]["class_path"].rsplit(".", 1)[1]
-    assert cli.datamodule.batch_size == settings["data"]["batch_size"]
+    assert cli.datamodule.batch_size == settings["data"]["init_args"]["batch_size"]
     kinds = [type(callback) for callback in cli.trainer.callbacks]
     assert BestCheckpoint in kinds
     assert LastCheckpoint in kinds
@@ -32,7 +34,7 @@ def test_every_config_builds(path: Path, tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_config_that_begins_from_a_bundle_takes_its_words(path: Path) -> None:
     settings = yaml.safe_load(path.read_text())
     bundle = settings["model"]["init_args"].get("bundle")
-    assert bundle is None or settings["data"]["vocabulary_from"] == bundle
+    assert bundle is None or settings["data"]["init_args"]["vocabulary_from"] == bundle
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -24,7 +24,7 @@ def test_fine_tuning_learns_a_new_word_and_keeps_the_old(
     settings["trainer"] |= {"log_every_n_steps": 1, "max_epochs": 20}
     settings["trainer"]["callbacks"][0]["init_args"]["patience"] = 20
     settings["model"]["init_args"]["optimiser"] |= {"lr": 0.005, "warmup_steps": 2}
-    settings["data"] |= {"source": [str(own), str(kept)], "batch_size": 4}
+    settings["data"]["init_args"] |= {"source": [str(own), str(kept)], "batch_size": 4}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
     bundles = {"CAPTIONER_BUNDLES": str(trained / "bundles")}
     done = run("fit", "--config", "config.yaml", folder=tmp_path, env=bundles)

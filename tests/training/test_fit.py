@@ -86,7 +86,7 @@ def test_rewards_rise_where_cross_entropy_left_off(
             "samples": 5,
         },
     }
-    settings["data"]["vocabulary_from"] = "caption"
+    settings["data"]["init_args"]["vocabulary_from"] = "caption"
     path.write_text(yaml.safe_dump(settings))
     done = run(
         *("fit", "--config", str(path)),
@@ -107,7 +107,7 @@ def _weights(folder: Path, table: Path, config: Run, *, devices: int) -> dict[st
         table,
         trainer__max_epochs=2,
         trainer__devices=devices,
-        data__batch_size=4 // devices,
+        data__init_args__batch_size=4 // devices,
     )
     settings = ("--trainer.strategy=ddp", "--trainer.num_sanity_val_steps=0")
     done = subprocess.run(

@@ -60,7 +60,7 @@ def test_search_and_idf_can_be_chosen_and_are_named(
         (None, "cannot be read"),
         ("licence: none", "has no data"),
         ("a: [", "cannot be read"),
-        ("data: {source: x.csv, batchsize: 3}", "batchsize"),
+        ("data: {init_args: {source: x.csv, batchsize: 3}}", "batchsize"),
     ],
 )
 def test_a_file_without_data_is_refused(
