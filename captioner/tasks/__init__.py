@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
+from typing import Any, Literal, overload
 
 from captioner.bundle import find_bundle
 from captioner.errors import InvalidOption
 from captioner.tasks.caption import CaptionTask
+from captioner.tasks.frames import FramesTask
 
-TASKS = {"caption": CaptionTask}
+TASKS: dict[str, Callable[..., Any]] = {"caption": CaptionTask, "frames": FramesTask}
 
-__all__ = ["TASKS", "CaptionTask", "load"]
+__all__ = ["TASKS", "CaptionTask", "FramesTask", "load"]
 
 
-def load(task: str = "caption", *, model: str | None = None, device: str = "cpu") -> CaptionTask:
+@overload
+def load(
+    task: Literal["caption"] = ..., *, model: str | None = ..., device: str = ...
+) -> CaptionTask: ...
+@overload
+def load(task: Literal["frames"], *, model: str | None = ..., device: str = ...) -> FramesTask: ...
+@overload
+def load(task: str, *, model: str | None = ..., device: str = ...) -> Any: ...
+def load(task: str = "caption", *, model: str | None = None, device: str = "cpu") -> Any:
     """The model for ``task``, ready to be called.
 
     ``model`` is an installed bundle's name or a bundle's directory; without it, the bundle that

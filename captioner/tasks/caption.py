@@ -47,10 +47,14 @@ class PreparedImage:
 class CaptionTask:
     """Photos to captions with one bundle.
 
-    :meth:`prepare` may run in many threads; :meth:`caption` in one at a time.
+    :meth:`prepare` may run in many threads; :meth:`caption` in one at a time. ``encoder``: one
+    that is in memory already, :meth:`~captioner.vision.encoder.ResNetEncoder.fused`, where another
+    task has loaded the same.
     """
 
-    def __init__(self, bundle: Bundle, *, device: str = "cpu") -> None:
+    def __init__(
+        self, bundle: Bundle, *, device: str = "cpu", encoder: ResNetEncoder | None = None
+    ) -> None:
         self.bundle = bundle
         self.name, self.version = bundle.name, bundle.version
         self.model = f"{bundle.name}@{bundle.version}"
@@ -60,7 +64,7 @@ class CaptionTask:
         self.preprocessing = bundle.preprocessing()
         self.device = torch.device(device)
         model = captioner_of(bundle)
-        self._encoder = model.encoder.fused(self.device)
+        self._encoder = encoder or model.encoder.fused(self.device)
         self._decoder = model.decoder.eval().requires_grad_(False).to(self.device).frozen()
         self._search = build(bundle, "decoding", SearchOptions, bundle.decoding)
         self._trusted = trusted_confidence(bundle)

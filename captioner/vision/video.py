@@ -157,6 +157,19 @@ class VideoReader:
         return self._decoder.frames_read
 
     @property
+    def end_s(self) -> float:
+        """Until when, in the container's time, what was read is shown.
+
+        The last frame lasts one by the frame rate; where only key frames were decoded, and where
+        there is no rate, the header's claim counts if it is later.
+        """
+        last = self._shown + (1 / self.info.fps if self.info.fps else 0.0)
+        claim = self.info.start_s + (self.info.duration_s or 0.0)
+        if (self._decoder.order is not None or not self.info.fps) and not self.truncated:
+            return max(last, claim)
+        return last
+
+    @property
     def guessed_times(self) -> int:
         """How many frames had no usable timestamp."""
         return self._times.guessed
@@ -204,7 +217,7 @@ class VideoReader:
         )
         width, height = self._pictures.full_size(first.width, first.height)
         self._limits.check_size(width, height)
-        start = self._times.time_of(0, first.pts)
+        start = self._shown = self._times.time_of(0, first.pts)
         self.info = VideoInfo(
             container=self._decoder.container,
             codec=codec.codec.canonical_name,
@@ -245,6 +258,7 @@ class VideoReader:
         for index, frame in frames:
             shown = self.info.start_s if index == 0 else self._times.time_of(index, frame.pts)
             self._limits.check_duration(shown - self.info.start_s)
+            self._shown = shown
             if ticks.take(shown):
                 taken += 1
                 self._limits.check_samples(taken)
