@@ -177,7 +177,7 @@ def test_an_output_that_may_not_be_written_is_a_sentence_and_exit_code_2(
     def refuse(path: str, *_: object, **__: object) -> None:  # for root, everything may be written
         raise PermissionError(13, "Permission denied", path)
 
-    monkeypatch.setattr("captioner.cli.open", refuse, raising=False)
+    monkeypatch.setattr("captioner.cli.files.open", refuse, raising=False)
     out = str(tmp_path / "out.jsonl")
     assert main(["caption", str(folder), "--out", out]) == 2
     assert f"captioner: {out}: Permission denied." in capsys.readouterr().err
