@@ -193,12 +193,12 @@ class CaptionModule(lightning.LightningModule):
             self.features(batch), inputs, rows=batch["rows"], lengths=batch["lengths"]
         )
         logits, words = decoder.logits(read[real]), targets[real]
-        loss = functional.cross_entropy(logits, words, label_smoothing=self.label_smoothing)
+        log_probs = logits.log_softmax(1)
+        plain = functional.nll_loss(log_probs, words)
+        loss = (1 - self.label_smoothing) * plain - self.label_smoothing * log_probs.mean()
         loss = loss * self.share(len(words))
-        with torch.no_grad():
-            plain = functional.cross_entropy(logits, words)
         images = len(batch["index"])
-        self.log("train_loss", plain, prog_bar=True, batch_size=images)
+        self.log("train_loss", plain.detach(), prog_bar=True, batch_size=images)
         if attention is not None and self.coverage:
             covered = (attention * real.unsqueeze(2)).sum(1)
             coverage = (1 - covered).square().mean() * self.share(len(covered))

@@ -147,10 +147,11 @@ class Decoder(nn.Module):
         if self.attention is None:
             context = _mean(features, mask)
             if rows is None:
-                (context,) = repeat((context,), len(tokens))
-            else:
-                context = context.index_select(0, rows)
-            hidden, _ = unroll(self.cell, embedded, lengths=lengths, context=context)
+                rows = torch.arange(len(context), device=context.device)
+                rows = rows.repeat_interleave(len(tokens) // len(context))
+            hidden, _ = unroll(
+                self.cell, embedded, lengths=lengths, context=context, context_rows=rows
+            )
             return self._read(hidden, None, None), None
         keys = self.attention.keys(features)
         memory: Memory = (keys, features) if mask is None else (keys, features, mask)

@@ -18,13 +18,16 @@ def unroll(
     lengths: Tensor | None = None,
     state: State | None = None,
     context: Tensor | None = None,
+    context_rows: Tensor | None = None,
 ) -> tuple[Tensor, State]:
     """Runs ``inputs (batch, time, input)`` through ``cell``.
 
     ``lengths (batch,)`` (integers, at most time): past its end a row's state stands still and its
     outputs are zero, as with torch's packed sequences; zero leaves a row's state as it came.
     ``state``: before the first step, default :meth:`Cell.initial_state`. ``context``:
-    ``(batch, context)``, constant over time, or ``(batch, time, context)``.
+    ``(batch, context)``, constant over time, or ``(batch, time, context)``. ``context_rows
+    (batch,)``: sequences share contexts, and this says whose ``context[i]`` each has; one that is
+    constant over time is projected once for all of them.
 
     Returns outputs ``(batch, time, hidden)`` and each row's state after its last step.
     """
@@ -34,6 +37,8 @@ def unroll(
     if state is None:
         state = cell.initial_state(inputs.shape[0], like=inputs)
     if isinstance(cell, Bidirectional):
+        if context is not None and context_rows is not None:
+            context = context.index_select(0, context_rows)
         return _unroll_both(cell, inputs, lengths, state, context)
     packing = Packing(inputs.shape[0], inputs.shape[1], lengths, inputs.device)
     packed, state = packing.pack(inputs), packing.sort(state)
@@ -42,8 +47,13 @@ def unroll(
     else:
         projected = cell.project_inputs(packed)
         if context.dim() == 2:
-            projected = packing.add_rows(projected, cell.project_context(context))
+            term = cell.project_context(context)
+            if context_rows is not None:
+                term = term.index_select(0, context_rows)
+            projected = packing.add_rows(projected, term)
         else:
+            if context_rows is not None:
+                context = context.index_select(0, context_rows)
             projected = cell.add_context(projected, packing.pack(context))
         outputs, state = cell.scan(projected, state, packing.sizes)
     return packing.unpack(outputs), packing.unsort(state)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from captioner.search.options import SearchOptions
-from captioner.search.trace import Hypothesis, Trace
+from captioner.search.trace import Hypothesis, Indices, Numbers, Trace
 
 _NEVER = float("-inf")
 
@@ -21,13 +21,13 @@ class NBest:
     def __init__(self, images: int, options: SearchOptions) -> None:
         self._options = options
         size = (images, options.num_return)
-        self._scores = torch.full(size, _NEVER, dtype=torch.float64)
-        self._ends = torch.zeros(size, dtype=torch.float64)
-        self._places = torch.zeros((*size, 2), dtype=torch.int64)  # (step, row)
+        self._scores = np.full(size, _NEVER)
+        self._ends = np.zeros(size)
+        self._places = np.zeros((*size, 2), dtype=np.int64)  # (step, row)
         self._cut: list[list[tuple[float, int, int]]] = [[] for _ in range(images)]
 
     def finish(
-        self, images: Tensor, step: int, log_probs: Tensor, rows: Tensor, ends: Tensor
+        self, images: Indices, step: int, log_probs: Numbers, rows: Indices, ends: Numbers
     ) -> None:
         """Enters hypotheses of ``step`` tokens, all arguments but the first ``(A, n)``.
 
@@ -35,27 +35,26 @@ class NBest:
         step; ``ends``: the end's own log-probability.
         """
         scores = log_probs / float(step + 1) ** self._options.length_penalty
-        places = torch.stack((torch.full_like(rows, step), rows), 2)
-        scores = torch.cat((self._scores[images], scores), 1)
-        scores, order = scores.sort(dim=1, descending=True, stable=True)
-        order = order[:, : self._options.num_return]
-        self._scores[images] = scores[:, : self._options.num_return]
-        self._ends[images] = torch.cat((self._ends[images], ends), 1).gather(1, order)
-        places = torch.cat((self._places[images], places), 1)
-        self._places[images] = places.gather(1, order.unsqueeze(2).expand(-1, -1, 2))
+        places = np.stack((np.full_like(rows, step), rows), 2)
+        scores = np.concatenate((self._scores[images], scores), 1)
+        order = np.argsort(-scores, axis=1, kind="stable")[:, : self._options.num_return]
+        each = np.arange(len(images))[:, None]
+        self._scores[images] = scores[each, order]
+        self._ends[images] = np.concatenate((self._ends[images], ends), 1)[each, order]
+        self._places[images] = np.concatenate((self._places[images], places), 1)[each, order]
 
-    def cut(self, images: Tensor, step: int, log_probs: Tensor) -> None:
+    def cut(self, images: Indices, step: int, log_probs: Numbers) -> None:
         """Enters rows of ``step`` that nothing follows, ``log_probs (A, width)``.
 
         They are ranked behind all finished ones.
         """
         width = log_probs.shape[1]
         length = float(max(step, 1)) ** self._options.length_penalty
-        for position, column in (log_probs > _NEVER).nonzero().tolist():
+        for position, column in np.argwhere(log_probs > _NEVER).tolist():
             score = float(log_probs[position, column]) / length
             self._cut[int(images[position])].append((score, step, position * width + column))
 
-    def beatable(self, images: Tensor, step: int, log_probs: Tensor) -> Tensor:
+    def beatable(self, images: Indices, step: int, log_probs: Numbers) -> NDArray[np.bool_]:
         """Which beams of ``step`` tokens, ``log_probs (A, width)``, can still enter the list.
 
         The best that can become of one: all that follows has probability 1, and the length is the
@@ -65,7 +64,8 @@ class NBest:
         kindest = float(step + 1)
         if penalty > 0 and self._options.exact:
             kindest = float(self._options.max_tokens + 1)
-        return torch.gt(log_probs / kindest**penalty, self._scores[images, -1:])
+        best: NDArray[np.bool_] = log_probs / kindest**penalty > self._scores[images, -1:]
+        return best
 
     def hypotheses(self, trace: Trace) -> list[list[Hypothesis]]:
         """For each image at most ``num_return``, the best first, finished ones before others."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -10,7 +12,7 @@ from captioner.errors import InvalidOption
 from captioner.search.constraints import Constraints, best_tokens
 from captioner.search.model import Memory, TokenModel
 from captioner.search.options import SearchOptions
-from captioner.search.trace import Hypothesis
+from captioner.search.trace import Hypothesis, Indices
 from captioner.search.walk import Walk
 
 _NEVER = float("-inf")
@@ -31,37 +33,37 @@ def sample(
     results: list[list[Hypothesis]] = [[] for _ in range(len(walk.images))]
     leaves: list[tuple[int, int, int, float | None]] = []  # image, step, row, the end's value
     uniform = _uniform(options, len(results))
-    numbers = torch.arange(options.num_return).expand(len(results), -1)  # which sample it is
-    alive = torch.ones_like(numbers, dtype=torch.bool)
+    # Which sample each is.
+    numbers: Indices = np.tile(np.arange(options.num_return), (len(results), 1))
+    alive: NDArray[np.bool_] = np.ones(numbers.shape, dtype=np.bool_)
     while True:
         allowed = constraints.apply(walk.advance(), walk.step, walk.history)
         images, each = len(walk.images), numbers.shape[1] // walk.width
         points = None if uniform is None else uniform[walk.images[:, None], numbers, walk.step]
         ids = draw(allowed, options, each, points)
-        log_probs = allowed.gather(1, ids).cpu()
+        log_probs = allowed.gather(1, ids).double().cpu().numpy()
         walk.check(log_probs[:, 0])
-        log_probs = log_probs.view(images, -1)
-        parents = torch.arange(len(allowed)).repeat_interleave(each).view(images, -1)
+        log_probs = log_probs.reshape(images, -1)
+        parents = np.arange(len(allowed)).repeat(each).reshape(images, -1)
         possible = log_probs > _NEVER
-        tokens = ids.cpu().reshape(images, -1)
+        tokens = ids.cpu().numpy().reshape(images, -1)
 
         ended = alive & possible & (tokens == model.end_id)
         closed = alive if walk.step == options.max_tokens else ended | (alive & ~possible)
-        for a, column in closed.nonzero().tolist():
+        for a, column in np.argwhere(closed).tolist():
             end = float(log_probs[a, column]) if ended[a, column] else None
             leaves.append((int(walk.images[a]), walk.step, int(parents[a, column]), end))
         alive = alive & ~closed
         left = int(alive.sum())
         if not left:
             break
-        if left <= _WORTH_LEAVING * alive.numel():
+        if left <= _WORTH_LEAVING * alive.size:
             # Each sample by itself from here on, with a row of memory of its own.
-            here, column = alive.nonzero(as_tuple=True)
+            here, place = alive.nonzero()
             walk.keep(here)
-            parents, tokens, log_probs, numbers, alive = (
-                part[here, column].unsqueeze(1)
-                for part in (parents, tokens, log_probs, numbers, alive)
-            )
+            parents, tokens = parents[here, place][:, None], tokens[here, place][:, None]
+            log_probs, numbers = log_probs[here, place][:, None], numbers[here, place][:, None]
+            alive = alive[here, place][:, None]
         walk.move(parents, tokens, log_probs)
     for image, step, row, end in leaves:
         results[image].append(walk.trace.hypothesis(step, row, end))

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+Numbers = NDArray[np.float64]
+Indices = NDArray[np.int64]
+"""Choices are made on the CPU, a few numbers at a time, and numpy's calls cost the least there."""
 
 
 @dataclass
@@ -37,13 +43,13 @@ class Trace:
 
     def __init__(self) -> None:
         self.step = 0
-        self._tokens: list[Tensor] = []
-        self._parents: list[Tensor] = []
-        self._log_probs: list[Tensor] = []
+        self._tokens: list[Indices] = []
+        self._parents: list[Indices] = []
+        self._log_probs: list[Numbers] = []
         self._weights: list[Tensor] = []
         self._lists: list[tuple[list[int], list[int], list[float]]] = []
 
-    def grow(self, parents: Tensor, tokens: Tensor, log_probs: Tensor) -> None:
+    def grow(self, parents: Indices, tokens: Indices, log_probs: Numbers) -> None:
         """Adds a step: each row's parent among the last step's rows, its token, and its value."""
         self._parents.append(parents)
         self._tokens.append(tokens)
@@ -58,7 +64,7 @@ class Trace:
         """Row ``row`` of ``step``, finished when the end's log-probability is given."""
         for t in range(len(self._lists), self.step):
             part = (self._parents[t], self._tokens[t], self._log_probs[t])
-            self._lists.append(tuple(x.tolist() for x in part))  # type: ignore[arg-type]
+            self._lists.append(tuple(x.tolist() for x in part))
         ids: list[int] = []
         log_probs: list[float] = [] if end_log_prob is None else [end_log_prob]
         weights: list[Tensor] = []

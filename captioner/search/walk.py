@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -9,14 +10,14 @@ from captioner.errors import CaptionerError, InvalidOption
 from captioner.recurrent import State, select
 from captioner.search.model import Memory, TokenModel
 from captioner.search.options import SearchOptions
-from captioner.search.trace import Trace
+from captioner.search.trace import Indices, Numbers, Trace
 
 
 class Walk:
     """``images (A,)`` that are still searched for, ``width`` rows for each, side by side.
 
-    It begins with one row an image, after the prefix. Indices are held on the CPU, where choices
-    are made; state, memory and tokens where the model is.
+    It begins with one row an image, after the prefix. Indices are numpy's, on the CPU, where
+    choices are made; state, memory and tokens are where the model is.
     """
 
     def __init__(
@@ -24,18 +25,18 @@ class Walk:
     ) -> None:
         self.model, self.memory = model, memory
         self.device = memory[0].device
-        self.images = torch.arange(memory[0].shape[0])
+        self.images: Indices = np.arange(memory[0].shape[0])
         self.width = 1
         self.trace = Trace()
         self.history: Tensor | None = None
         """``(rows, step)``: the tokens of each row, kept for n-gram blocking only."""
-        self.log_probs = torch.zeros(len(self.images), dtype=torch.float64)
+        self.log_probs: Numbers = np.zeros(len(self.images))
         """``(images,)``: what the prefix is worth."""
         self._keep_weights = keep_weights
         self._state: State = model.begin(memory)
-        self._tokens = torch.full_like(self.images, model.start_id, device=self.device)
+        self._tokens = torch.full((len(self.images),), model.start_id, device=self.device)
         if options.no_repeat_ngram_size:
-            self.history = self.images.new_empty(len(self.images), 0)
+            self.history = self._tokens.new_empty(len(self.images), 0, device="cpu")
         for token in options.prefix:
             self._force(token)
 
@@ -56,47 +57,51 @@ class Walk:
             self.trace.look(weights)
         return logits.log_softmax(1)
 
-    def check(self, log_probs: Tensor) -> None:
-        """Raises :class:`CaptionerError` if one of ``(rows,)`` on the CPU is not a number."""
-        if bool(log_probs.isnan().any()):
-            row = int(log_probs.isnan().nonzero()[0])
+    def check(self, log_probs: Numbers) -> None:
+        """Raises :class:`CaptionerError` if one of ``(rows,)`` is not a number."""
+        if np.isnan(log_probs).any():
+            row = int(np.isnan(log_probs).argmax())
             raise CaptionerError(
                 f"The model's logits are not finite at step {self.step + 1}"
                 f" for row {int(self.images[row // self.width])} of the batch."
             )
 
-    def move(self, parents: Tensor, tokens: Tensor, log_probs: Tensor) -> None:
+    def move(self, parents: Indices, tokens: Indices, log_probs: Numbers) -> None:
         """Goes on with ``width`` rows an image, each from ``parents`` with one more token.
 
         All are ``(A, width)``, parents as row numbers; a parent lies within its image.
         """
         self.width = parents.shape[1]
-        self._move(parents.flatten(), tokens.flatten(), log_probs.flatten())
+        self._move(parents.ravel(), tokens.ravel(), log_probs.ravel())
 
-    def keep(self, kept: Tensor) -> None:
+    def keep(self, kept: Indices) -> None:
         """Goes on with the images at ``kept``, positions in ``images``; one may come twice.
 
         A :meth:`move` with parents among the rows before must follow.
         """
         self.images = self.images[kept]
-        self.memory = select(self.memory, kept.to(self.device))
+        self.memory = select(self.memory, self._index(kept))
 
-    def _move(self, parents: Tensor, tokens: Tensor, log_probs: Tensor) -> None:
+    def _move(self, parents: Indices, tokens: Indices, log_probs: Numbers) -> None:
         self.trace.grow(parents, tokens, log_probs)
-        self._tokens = tokens.to(self.device)
+        self._tokens = self._index(tokens)
         rows = self._state[0].shape[0] if self._state else -1
-        if rows != len(parents) or not torch.equal(parents, torch.arange(len(parents))):
-            self._state = select(self._state, parents.to(self.device))
+        if rows != len(parents) or (parents != np.arange(rows)).any():
+            self._state = select(self._state, self._index(parents))
         if self.history is not None:
-            self.history = torch.cat((self.history[parents], tokens[:, None]), 1)
+            kept, last = torch.from_numpy(parents), torch.from_numpy(tokens)
+            self.history = torch.cat((self.history[kept], last[:, None]), 1)
+
+    def _index(self, numbers: Indices) -> Tensor:
+        return torch.from_numpy(numbers).to(self.device)
 
     def _force(self, token: int) -> None:
-        log_probs = self.advance()[:, token].cpu()
+        log_probs = self.advance()[:, token].double().cpu().numpy()
         self.check(log_probs)
-        if not bool(log_probs.isfinite().all()):
+        if not np.isfinite(log_probs).all():
             raise InvalidOption(
                 f"The prefix is impossible: the model gives its token {self.step + 1},"
                 f" id {token}, the probability 0."
             )
         self.log_probs = self.log_probs + log_probs
-        self._move(torch.arange(len(log_probs)), torch.full_like(self.images, token), log_probs)
+        self._move(np.arange(len(log_probs)), np.full_like(self.images, token), log_probs)

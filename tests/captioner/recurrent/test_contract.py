@@ -73,6 +73,14 @@ def test_constant_context_is_the_same_context_at_every_step(cell: Cell) -> None:
     assert_close(cell.project(inputs, context), cell.project(inputs, repeated))
 
 
+def test_sequences_may_share_a_context(cell: Cell) -> None:
+    inputs, rows = sequences(cell, batch=5), torch.tensor([1, 0, 0, 1, 0])
+    shared = vectors(cell, batch=2)
+    for context in (shared, shared.unsqueeze(1) * torch.ones(TIME, 1, dtype=shared.dtype)):
+        together = unroll(cell, inputs, context=context, context_rows=rows)
+        assert_close(together, unroll(cell, inputs, context=context[rows]))
+
+
 def test_context_of_zeros_is_no_context(cell: Cell) -> None:
     inputs, zeros = sequences(cell), torch.zeros_like(vectors(cell))
     assert_close(unroll(cell, inputs, context=zeros), unroll(cell, inputs))
