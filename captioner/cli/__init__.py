@@ -4,6 +4,8 @@ captioner caption photo.jpg …            a caption for each
 captioner caption DIR --out out.jsonl    a folder; resumes where it stopped; each photo is named
                                          as seen from the output's folder
 captioner explain photo.jpg --out why.png
+captioner frames clip.mp4 --out clip.vtt --overlay clip_labelled.mp4 --strip clip.png
+captioner frames DIR --out DIR           a file of labels for each video; resumes, too
 captioner models
 """
 
@@ -14,10 +16,10 @@ import sys
 from collections.abc import Sequence
 
 from captioner import __version__
-from captioner.cli import caption, explain, models
+from captioner.cli import caption, explain, frames, models
 from captioner.errors import UserError
 
-COMMANDS = (caption, explain, models)
+COMMANDS = (caption, explain, frames, models)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="captioner", description="Captions for photos with recurrent networks."
+        prog="captioner",
+        description="Captions for photos and labels for videos with recurrent networks.",
     )
     parser.add_argument("--version", action="version", version=f"captioner {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

@@ -77,7 +77,7 @@ class Decoder:
                 "truncated MP4: its index (moov), which is often written last, is missing.",
                 hint="Send the whole file.",
             )
-        self._input = self._open_input()
+        self._input = open_input(source, self.container, limits)
         try:
             self.stream = _find_stream(self._input)
             codec = self.stream.codec_context
@@ -137,40 +137,6 @@ class Decoder:
         """Free the demuxer; ``frames`` must have been closed before."""
         self._input.close()
 
-    def _open_input(self) -> InputContainer:
-        demuxer = DEMUXERS[self.container]
-        try:
-            opened = av.open(
-                self._source,
-                "r",
-                format=demuxer,
-                container_options={
-                    "format_whitelist": demuxer,
-                    "protocol_whitelist": "none",
-                    "codec_whitelist": "none",  # FFmpeg would decode frames to see what they are
-                    "max_streams": "64",
-                    # Without decoding, it would look at this much of any video.
-                    "probesize": str(2 * 2**20),
-                    "analyzeduration": "2000000",  # microseconds
-                },
-                metadata_errors="replace",
-                timeout=self._limits.max_seconds,
-            )
-        except Exception as error:
-            self._source.check()
-            if self._source.is_cut():
-                raise VideoError(
-                    f"truncated {self.container}: it ends before its frames begin.",
-                    hint="Send the whole file.",
-                ) from error
-            raise damaged(self.container, "its header cannot be read") from error
-        try:
-            self._source.check()
-        except UserError:
-            opened.close()
-            raise
-        return opened
-
     def _packets(self) -> Iterator[Packet[VideoStream]]:
         packets = self._input.demux(self.stream)
         while True:
@@ -190,6 +156,45 @@ class Decoder:
             # An empty one would tell the decoder that the video ends; AVI repeats frames that way.
             if packet.size:
                 yield packet
+
+
+def open_input(source: ByteSource, container: str, limits: VideoLimits) -> InputContainer:
+    """A container's one demuxer, with no right to anything but these bytes.
+
+    ``container`` as in ``sniff_container``. Raises VideoError, and what ``source`` met.
+    """
+    demuxer = DEMUXERS[container]
+    try:
+        opened = av.open(
+            source,
+            "r",
+            format=demuxer,
+            container_options={
+                "format_whitelist": demuxer,
+                "protocol_whitelist": "none",
+                "codec_whitelist": "none",  # FFmpeg would decode frames to see what they are
+                "max_streams": "64",
+                # Without decoding, it would look at this much of any video.
+                "probesize": str(2 * 2**20),
+                "analyzeduration": "2000000",  # microseconds
+            },
+            metadata_errors="replace",
+            timeout=limits.max_seconds,
+        )
+    except Exception as error:
+        source.check()
+        if source.is_cut():
+            raise VideoError(
+                f"truncated {container}: it ends before its frames begin.",
+                hint="Send the whole file.",
+            ) from error
+        raise damaged(container, "its header cannot be read") from error
+    try:
+        source.check()
+    except UserError:
+        opened.close()
+        raise
+    return opened
 
 
 def _find_stream(container: InputContainer) -> VideoStream:
