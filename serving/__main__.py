@@ -28,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.environ["CAPTIONER_HOST"] = options.host
     if options.port is not None:
         os.environ["CAPTIONER_PORT"] = str(options.port)
+    if options.model:
+        os.environ["CAPTIONER_MODELS"] = ",".join(options.model)
     try:
         settings = Settings.from_environment()
         _check_port(settings)
@@ -59,6 +61,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--port", type=int, help="default 3000")
     parser.add_argument("--host", help="default 127.0.0.1: this machine only")
+    parser.add_argument(
+        "--model",
+        action="append",
+        metavar="TASK=BUNDLE",
+        help="a bundle's name or folder instead of the one that ships, such as caption=mine",
+    )
     return parser
 
 

@@ -11,14 +11,18 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """``best.ckpt`` in the run's folder: the highest CIDEr of captions that validation made."""
+    """``best.ckpt`` in the run's folder: the most of the module's ``monitor``.
+
+    A module without one is a captioner: the CIDEr of captions that validation made.
+    """
 
     def __init__(self) -> None:
         super().__init__(filename="best", monitor="CIDEr", mode="max", enable_version_counter=False)
 
     def setup(self, trainer: lightning.Trainer, pl_module: Any, stage: str) -> None:
-        """The folder is known only now."""
+        """The folder is known only now, and so is what is chosen by."""
         self.dirpath = trainer.default_root_dir
+        self.monitor = getattr(pl_module, "monitor", None) or self.monitor
         super().setup(trainer, pl_module, stage)
 
 

@@ -63,3 +63,50 @@ class ValidationSearch:
     no_repeat_ngram_size: int = 0
     exact: bool = False
     """True goes on until no longer caption can win; False stops a third earlier, nearly as well."""
+
+
+@dataclass
+class LabellerSettings:
+    """What reads a video's features; see :class:`captioner.models.frames.FrameLabeller`."""
+
+    cell: str = "lstm"
+    """A name from captioner.recurrent.CELLS, or none: each frame by itself."""
+    hidden_size: int = 256
+    num_layers: int = 1
+    bidirectional: bool = False
+    """Whole clips only."""
+    refinement: Literal["none", "recurrent", "convolution"] = "none"
+    refinement_size: int = 64
+    refinement_layers: int = 8
+    dropout: float = 0.0
+    feature_dropout: float = 0.0
+
+
+@dataclass
+class ClassifierSettings:
+    """What reads a clip's features; see :class:`captioner.models.frames.ClipClassifier`."""
+
+    cell: str = "lstm"
+    """A name from captioner.recurrent.CELLS, or none: no order of frames."""
+    hidden_size: int = 256
+    num_layers: int = 1
+    bidirectional: bool = False
+    pooling: Literal["last", "mean", "attention", "middle"] = "last"
+    attention_size: int = 64
+    dropout: float = 0.0
+    feature_dropout: float = 0.0
+
+
+@dataclass
+class FrameDecodingSettings:
+    """From scores to labels, in validation and as the bundle's default."""
+
+    threshold: float = 0.5
+    """The probability from which a label is on, where labels are independent."""
+    smoothing: Literal["none", "viterbi", "hysteresis"] = "none"
+    switch_penalty: float = 0.0
+    """viterbi: what a change of label costs, in nats."""
+    min_frames: int = 1
+    """viterbi: how many frames a label lasts at least."""
+    off: float = 0.4
+    """hysteresis, independent labels: the probability below which a label goes off again."""

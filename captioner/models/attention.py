@@ -39,15 +39,21 @@ class SoftAttention(nn.Module):
         The K rows of an image lie side by side and share its keys and features, which are not
         copied. ``mask (B, P)`` is true where a position counts.
         """
+        seen, weights = self.look(linear(hidden, self.query.weight), keys, features, mask)
+        gate = torch.sigmoid(linear(hidden, self.gate.weight, self.gate.bias))
+        return gate * seen, weights
+
+    def look(
+        self, query: Tensor, keys: Tensor, features: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """:meth:`forward` without its gate, from ``W_h h (B * K, A)``."""
         images, positions, _ = features.shape
-        query = linear(hidden, self.query.weight).view(images, -1, 1, keys.shape[2])  # (B, K, 1, A)
-        energy = self._energy(keys.unsqueeze(1) + query)
+        energy = self._energy(keys.unsqueeze(1) + query.reshape(images, -1, 1, keys.shape[2]))
         if mask is not None:
             energy = energy.masked_fill(~mask.unsqueeze(1), float("-inf"))
         weights = energy.softmax(2)
         seen = torch.bmm(weights, features).flatten(0, 1)  # (B * K, D)
-        gate = torch.sigmoid(linear(hidden, self.gate.weight, self.gate.bias))
-        return gate * seen, weights.view(-1, positions)
+        return seen, weights.view(-1, positions)
 
     def _energy(self, sums: Tensor) -> Tensor:
         """``w · tanh(x)``: ``(B, K, P, A)`` -> ``(B, K, P)``, up to a constant without gradients.

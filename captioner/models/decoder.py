@@ -18,7 +18,8 @@ from torch.nn import functional
 
 from captioner.errors import InvalidOption
 from captioner.models.attention import SoftAttention
-from captioner.recurrent import State, build_cell, unroll
+from captioner.models.frozen_step import FrozenStep
+from captioner.recurrent import LSTM, State, build_cell, unroll
 from captioner.recurrent.linear import linear, prepack
 from captioner.search.model import Memory, Step, repeat
 
@@ -89,6 +90,7 @@ class Decoder(nn.Module):
         if tied:
             self.words.weight = self.embedding.weight
         self._table: Tensor | None = None
+        self._step: list[FrozenStep] = []  # in a list: it is no part of what is trained or saved
         self.dropout = nn.Dropout(dropout)
         self.feature_dropout = nn.Dropout(feature_dropout)
 
@@ -113,6 +115,8 @@ class Decoder(nn.Module):
 
     def advance(self, tokens: Tensor, state: State, memory: Memory) -> Step:
         """One step of a search: ``tokens (N,)``, a state of N rows, a memory of B rows, N = B·K."""
+        if self._step and not torch.is_grad_enabled():
+            return self._step[0].forward(tokens, state, memory)
         embedded = self.embedding(tokens)
         projected = self._project_token(tokens, embedded)
         if self.attention is None:
@@ -193,14 +197,27 @@ class Decoder(nn.Module):
     def frozen(self) -> Decoder:
         """Itself, for inference: ``W_xh E + b`` of every word is looked up, matrices are packed."""
         self.eval()
-        prepack(self)
         with torch.no_grad():
-            self._table = self.cell.project(self.embedding.weight.unsqueeze(1)).squeeze(1)
+            if isinstance(self.cell, LSTM) and self.attention is not None:
+                assert self.read is not None
+                self._step = [
+                    FrozenStep(
+                        self.cell,
+                        self.attention,
+                        self.embedding,
+                        self.read,
+                        self.read_context,
+                        self.words,
+                    )
+                ]
+            else:
+                prepack(self)
+                self._table = self.cell.project_inputs(self.embedding.weight)
         return self
 
     def train(self, mode: bool = True) -> Decoder:
         """As usual; weights that may change make the table of :meth:`frozen` stale."""
-        self._table = None
+        self._table, self._step = None, []
         return super().train(mode)
 
     def _project_token(self, tokens: Tensor, embedded: Tensor) -> Tensor:

@@ -31,6 +31,14 @@ def lstm_step(
         write, keep, value, read = gates.chunk(4, 1)
         cell = torch.addcmul(torch.sigmoid(keep) * cell, torch.sigmoid(write), torch.tanh(value))
         return torch.sigmoid(read) * torch.tanh(cell), cell
+    return lstm_update(gates, cell)
+
+
+def lstm_update(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+    """``h``, ``c`` after a step from its pre-activations ``(batch, 4 · hidden)``, which it uses up.
+
+    Without gradients only.
+    """
     after, squashed, hidden = (torch.empty_like(cell) for _ in range(3))
     _step(gates, cell, after, squashed, hidden)
     return hidden, after

@@ -12,7 +12,7 @@ from torch import Tensor
 from captioner.bundle import Bundle, find_bundle
 from captioner.errors import UnknownOption, UserError
 from captioner.models.frames import FrameLabeller
-from captioner.models.video_labeller import VideoLabeller, frame_features
+from captioner.models.video_labeller import FRAME_ENCODERS, VideoLabeller, frame_features
 from captioner.tasks.caption import CaptionTask
 from captioner.tasks.description import build, check_keys, wrong
 from captioner.tasks.frame_captions import SegmentCaptions
@@ -50,7 +50,7 @@ class FramesTask:
             self.decider = Decider(self.decoding, self.labels, multi_label=multi_label)
         except (TypeError, ValueError, RuntimeError, UserError) as error:
             raise wrong(bundle, "decoding", f"cannot be used: {error}") from error
-        self._encoder = model.encoder.fused(self.device)
+        self._encoder = _frame_by_frame(bundle, model).fused(self.device)
         self.labeller = model.labeller.eval().requires_grad_(False).to(self.device)
         cpu = self.device.type == "cpu"
         self.workers = workers or (torch.get_num_threads() if cpu else 1)
@@ -138,7 +138,13 @@ def video_labeller_of(bundle: Bundle) -> VideoLabeller:
     """The bundle's model with its weights, as trained: for inference and for training on."""
     arguments = bundle.model
     check_keys(bundle, "model", VideoLabeller, arguments)
-    check_keys(bundle, "model.encoder", ResNetEncoder, arguments["encoder"])
+    encoder, kind = arguments["encoder"], "resnet"
+    if isinstance(encoder, dict):
+        kind = encoder.get("kind", kind)
+        encoder = {name: value for name, value in encoder.items() if name != "kind"}
+    if not isinstance(kind, str) or kind not in FRAME_ENCODERS:
+        raise wrong(bundle, "model.encoder.kind", f"is {kind!r}, which this release does not know")
+    check_keys(bundle, "model.encoder", FRAME_ENCODERS[kind], encoder)
     own = ("feature_size", "num_classes")  # VideoLabeller's to give
     check_keys(bundle, "model.labeller", FrameLabeller, arguments["labeller"], given=own)
     size, labels = arguments["num_classes"], len(bundle.labels())
@@ -147,3 +153,10 @@ def video_labeller_of(bundle: Bundle) -> VideoLabeller:
     model = build(bundle, "model", VideoLabeller, arguments)
     bundle.load_into(model)
     return model.eval()
+
+
+def _frame_by_frame(bundle: Bundle, model: VideoLabeller) -> ResNetEncoder:
+    # Others look at a clip as a whole, and this task never has one.
+    if not isinstance(model.encoder, ResNetEncoder):
+        raise wrong(bundle, "model.encoder.kind", "needs whole clips; this task reads streams")
+    return model.encoder

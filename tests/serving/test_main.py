@@ -31,8 +31,9 @@ def run(kit, *arguments: str, **environment: str) -> subprocess.CompletedProcess
         ([], {"CAPTIONER_MAX_QUEUE": "lots"}, "CAPTIONER_MAX_QUEUE"),
         ([], {"CAPTIONER_MAX_QEUE": "9"}, "CAPTIONER_MAX_QUEUE"),
         (["--prot", "3000"], {}, "--prot"),
+        (["--model", "mine"], {}, "mine"),
     ],
-    ids=["port", "port-word", "host-name", "foreign-address", "value", "name", "argument"],
+    ids=["port", "port-word", "host-name", "foreign-address", "value", "name", "argument", "model"],
 )
 def test_what_cannot_be_used_is_named(kit, arguments, environment, named: str) -> None:
     done = run(kit, *arguments, **environment)

@@ -166,3 +166,30 @@ def test_a_small_set_is_learnt_by_heart(settings: dict[str, object]) -> None:
         optimiser.step()
     found = search(decoder.frozen(), decoder.memory(features), SearchOptions(max_tokens=6))
     assert [best[0].ids for best in found] == [row[1:-1] for row in tokens.tolist()]
+
+
+def test_a_frozen_decoder_that_is_trained_again_uses_its_new_weights() -> None:
+    decoder = _decoder(attention="soft").frozen()
+    memory = decoder.memory(torch.randn(2, 9, 6))
+    tokens = torch.tensor([3, 8])
+    with torch.no_grad():
+        before = decoder.advance(tokens, decoder.begin(memory), memory).logits
+        decoder.train()
+        decoder.cell.weight_hh.mul_(2)
+        after = decoder.eval().advance(tokens, decoder.begin(memory), memory).logits
+        again = decoder.frozen().advance(tokens, decoder.begin(memory), memory).logits
+    assert not torch.allclose(before, after, atol=1e-3)
+    assert torch.allclose(after, again, atol=1e-5)
+
+
+def test_a_frozen_step_heeds_the_mask() -> None:
+    decoder = _decoder(attention="soft")
+    features, mask = torch.randn(2, 9, 6), torch.rand(2, 9) > 0.4
+    memory = decoder.memory(features, mask)
+    tokens = torch.tensor([3, 3, 8, 9])
+    state = tuple(part.repeat_interleave(2, 0) for part in decoder.begin(memory))
+    with torch.no_grad():
+        plain = decoder.advance(tokens, state, memory)
+        frozen = decoder.frozen().advance(tokens, state, memory)
+    assert torch.allclose(plain.logits, frozen.logits, atol=1e-5)
+    assert (frozen.weights[::2][~mask] == 0).all()

@@ -1,0 +1,160 @@
+"""Training on videos as a user runs it: a folder, a table, a config, a bundle, labels."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import yaml
+
+from captioner.bundle import open_bundle
+from captioner.tasks import load
+
+Run = Callable[..., Any]
+COLOURS = {"red": (200, 30, 30), "green": (30, 160, 40), "blue": (40, 60, 210)}
+FPS = 10
+
+
+def write_video(path: Path, colours: list[str], *, side: int = 48, seed: int = 0) -> None:
+    """A frame of each colour in turn, with some noise, ``FPS`` a second."""
+    noise = np.random.default_rng(seed)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=FPS)
+        stream.width = stream.height = side
+        stream.pix_fmt = "yuv420p"
+        stream.bit_rate = 400_000
+        stream.codec_context.time_base = Fraction(1, FPS)
+        for number, colour in enumerate(colours):
+            picture = noise.normal(COLOURS[colour], 12, (side, side, 3)).clip(0, 255)
+            frame = av.VideoFrame.from_ndarray(picture.astype(np.uint8), format="rgb24")
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+def write_set(folder: Path, *, videos: int = 8, one_colour: bool = False) -> Path:
+    """Videos of two to four stretches of colour, and the table of them; the last two validate."""
+    draw = random.Random(0)
+    (folder / "videos").mkdir(parents=True)
+    rows = []
+    for number in range(videos):
+        colours: list[str] = []
+        start = 0
+        for _ in range(1 if one_colour else draw.randint(2, 4)):
+            others = [name for name in COLOURS if name not in colours[-1:]]
+            colour = list(COLOURS)[number % 3] if one_colour else draw.choice(others)
+            colours += [colour] * draw.randint(4, 9)
+            split = "validation" if number >= videos - 3 else "train"
+            times = (round(start / FPS, 3), round(len(colours) / FPS, 3))
+            rows.append((f"v{number}", split, colour, *times))
+            start = len(colours)
+        write_video(folder / "videos" / f"v{number}.mp4", colours, seed=number)
+    with (folder / "segments.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("video", "split", "label", "start_s", "end_s"))
+        writer.writerows(rows)
+    return folder / "segments.csv"
+
+
+def write_config(folder: Path, table: Path, **changed: object) -> Path:
+    settings: dict[str, Any] = {
+        "seed_everything": 1,
+        "model": {
+            "class_path": "training.frames.FramesModule",
+            "init_args": {
+                "encoder": {"depth": 18, "output": "pooled", "weights": None},
+                "labeller": {"cell": "gru", "hidden_size": 16},
+                "optimiser": {"lr": 0.03, "warmup_steps": 2},
+            },
+        },
+        "data": {
+            "class_path": "training.data.videos.FrameDataModule",
+            "init_args": {
+                "labels": str(table),
+                "videos": str(table.parent / "videos"),
+                "preprocessing": {"size": 32},
+                "batch_size": 2,
+            },
+        },
+        "trainer": {
+            "accelerator": "cpu",
+            "max_epochs": 12,
+            "log_every_n_steps": 1,
+            "default_root_dir": "runs",
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "logger": False,
+        },
+    }
+    for path, value in changed.items():
+        *keys, last = path.split("__")
+        place = settings
+        for key in keys:
+            place = place.get("init_args", place)[key]
+        place.get("init_args", place)[last] = value
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
+    return folder / "config.yaml"
+
+
+@pytest.fixture(scope="module")
+def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_set(tmp_path_factory.mktemp("colours"))
+
+
+def scores_of(checkpoint: Path) -> dict[str, Any]:
+    """What chose the checkpoint."""
+    import torch
+
+    stored = torch.load(checkpoint, weights_only=True)
+    return next(v for k, v in stored["callbacks"].items() if k.startswith("BestCheckpoint"))
+
+
+@pytest.fixture(scope="module")
+def trained(colours: Path, tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
+    """A folder in which a small labeller was trained."""
+    folder = tmp_path_factory.mktemp("trained")
+    done = run("fit", "--config", str(write_config(folder, colours)), folder=folder)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+def test_a_fit_learns_the_labels_of_frames(trained: Path) -> None:
+    best = scores_of(trained / "runs" / "best.ckpt")
+    assert best["monitor"] == "frame_accuracy"
+    assert float(best["best_model_score"]) > 90
+
+
+def test_a_validation_of_its_own_says_the_same_and_more(
+    trained: Path, colours: Path, run: Run
+) -> None:
+    config = str(trained / "config.yaml")
+    done = run("validate", "--config", config, "--ckpt_path", "best", folder=trained)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for name in ("frame_accuracy", "edit", "F1@10", "F1@25", "F1@50", "F1 red", "F1 blue"):
+        assert name in done.stdout
+
+
+def test_a_bundle_of_it_labels_videos(
+    trained: Path, colours: Path, run: Run, card: dict[str, Any]
+) -> None:
+    (trained / "card.yaml").write_text(yaml.safe_dump(card))
+    done = run(
+        *("export", "--checkpoint", "runs/best.ckpt", "--card", "card.yaml", "--out", "bundles"),
+        folder=trained,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    bundle = open_bundle(trained / "bundles" / "frames")
+    assert json.loads(bundle.asset("labels.json")) == ["blue", "green", "red"]
+    write_video(trained / "new.mp4", ["red"] * 8 + ["blue"] * 8, seed=99)
+    result = load("frames", model=str(trained / "bundles" / "frames"))(trained / "new.mp4")
+    found = [max(frame.labels, key=lambda label: label.score).label for frame in result.frames]
+    assert len(found) == 16
+    assert sum(a == b for a, b in zip(found, ["red"] * 8 + ["blue"] * 8, strict=True)) >= 14

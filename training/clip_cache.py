@@ -1,0 +1,210 @@
+"""What a model reads of the frames of videos, made once and kept in memory-mapped files.
+
+A row a frame, those of all videos one behind the other: pixels, where the encoder learns, a
+ResNet's map where its last stages do, or features where none does. The file's name is a hash of
+everything that decides its content, as in ``training/features.py``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from captioner.errors import DataError, UserError
+from captioner.vision.encoder import STAGES, ResNetEncoder
+from captioner.vision.preprocess import Preprocessing
+from captioner.vision.video import open_video
+from training.data.splits import picture_key
+from training.data.video_tables import LabelledVideo, VideoFile
+from training.features import weights_hash
+
+CHUNK = 32  # frames under way at a time
+
+
+@dataclass(frozen=True)
+class Clips:
+    """The frames of some videos, in their order.
+
+    ``rows (frames, …)``: uint8 pixels ``(C, H, W)``, a float16 map or float16 features ``(D,)``.
+    ``offsets (videos + 1,)``: where each video's frames begin. ``numbers``, ``times (frames,)``: of
+    each frame in its video, and its seconds from the first one.
+    """
+
+    rows: np.ndarray
+    offsets: np.ndarray
+    numbers: np.ndarray
+    times: np.ndarray
+
+    def __len__(self) -> int:
+        """Videos."""
+        return len(self.offsets) - 1
+
+    def span(self, video: int) -> slice:
+        """Which rows are a video's."""
+        return slice(int(self.offsets[video]), int(self.offsets[video + 1]))
+
+
+def cached_clips(
+    videos: Sequence[LabelledVideo],
+    preprocessing: Preprocessing,
+    directory: str | Path,
+    *,
+    every_s: float | None = None,
+    encoder: ResNetEncoder | None = None,
+    stages: int = len(STAGES),
+    name: str = "clips",
+) -> Clips:
+    """The frames of ``videos``, one every ``every_s`` seconds or all.
+
+    ``encoder``: None for pixels, else the frames' map after its first ``stages`` stages, with all
+    of them their features. An unfinished file never bears the final name.
+
+    Raises ``DataError`` that names a video that cannot be read to a frame.
+    """
+    key = _key(videos, preprocessing, every_s, encoder, stages)
+    path = Path(directory) / f"{name}-{key}.rows"
+    if not path.with_suffix(".npz").exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}.partial")
+        try:
+            index = _compute(partial, videos, preprocessing, every_s, encoder, stages, name)
+            partial.replace(path)
+            with partial.open("wb") as file:
+                np.savez(file, **index)
+            partial.replace(path.with_suffix(".npz"))
+        finally:
+            partial.unlink(missing_ok=True)
+    index = dict(np.load(path.with_suffix(".npz")))
+    shape, dtype = tuple(index["shape"].tolist()), np.dtype(str(index["dtype"]))
+    rows = np.memmap(path, dtype=dtype, mode="r", shape=shape) if shape[0] else np.empty(shape)
+    return Clips(rows, index["offsets"], index["numbers"], index["times"])
+
+
+def _compute(
+    path: Path,
+    videos: Sequence[LabelledVideo],
+    preprocessing: Preprocessing,
+    every_s: float | None,
+    encoder: ResNetEncoder | None,
+    stages: int,
+    name: str,
+) -> dict[str, np.ndarray]:
+    fused = None if encoder is None else encoder.fused()
+    lengths, numbers, times = [0] * len(videos), [], []
+    shape, dtype = (0,), "uint8"
+    progress = tqdm(total=len(videos), desc=name, unit="video", mininterval=1)
+    with path.open("wb") as file, torch.inference_mode(), progress:
+        for chunk in _ahead(_chunks(videos, preprocessing, every_s)):
+            found = chunk.pixels.numpy()
+            if encoder is not None and fused is not None:
+                device = next(encoder.parameters()).device
+                images = preprocessing.normalise(chunk.pixels.to(device))
+                found = _seen(fused, images, stages).half().cpu().contiguous().numpy()
+            file.write(found.tobytes())
+            shape, dtype = found.shape[1:], found.dtype.name
+            if lengths[chunk.video] == 0:
+                progress.update()
+            lengths[chunk.video] += len(found)
+            numbers += chunk.numbers
+            times += chunk.times
+    return {
+        "shape": np.array([sum(lengths), *shape]),
+        "dtype": np.array(dtype),
+        "offsets": np.cumsum([0, *lengths]),
+        "numbers": np.array(numbers, dtype=np.int64),
+        "times": np.array(times, dtype=np.float64),
+    }
+
+
+def _seen(encoder: ResNetEncoder, images: Tensor, stages: int) -> Tensor:
+    maps = encoder.lower(images.to(memory_format=torch.channels_last), stages)
+    return encoder.upper(maps, stages).mean(1) if stages == len(STAGES) else maps
+
+
+@dataclass
+class _Chunk:
+    video: int
+    pixels: Tensor
+    numbers: list[int]
+    times: list[float]
+
+
+def _chunks(
+    videos: Sequence[LabelledVideo], preprocessing: Preprocessing, every_s: float | None
+) -> Iterator[_Chunk]:
+    for number, video in enumerate(videos):
+        read = 0
+        try:
+            for chunk in _frames(number, video.file, preprocessing, every_s):
+                read += len(chunk.times)
+                yield chunk
+        except OSError as error:
+            raise DataError(f"{video.name} cannot be read: {error}.") from None
+        except UserError as error:
+            if not read:
+                raise DataError(f"{video.name}: {error.message}", hint=error.hint) from error
+
+
+def _frames(
+    number: int, file: VideoFile | None, preprocessing: Preprocessing, every_s: float | None
+) -> Iterator[_Chunk]:
+    if file is None:
+        raise DataError("there is no such file.")
+    source, size = file.open(), preprocessing.target_size()
+    with open_video(source, every_s=every_s, target_size=size, threads=1) as video:
+        chunk = _Chunk(number, torch.empty(0), [], [])
+        pixels: list[Tensor] = []
+        for frame in video:
+            pixels.append(preprocessing.pixels(frame.image))
+            chunk.numbers.append(frame.index)
+            chunk.times.append(frame.time_s - video.info.start_s)
+            if len(pixels) == CHUNK:
+                chunk.pixels = torch.stack(pixels)
+                yield chunk
+                chunk, pixels = _Chunk(number, torch.empty(0), [], []), []
+        if pixels:
+            chunk.pixels = torch.stack(pixels)
+            yield chunk
+
+
+def _ahead(chunks: Iterator[_Chunk]) -> Iterator[_Chunk]:
+    """Decodes the next frames in a thread while the encoder works on these."""
+    with ThreadPoolExecutor(1) as pool:
+        pending = pool.submit(next, chunks, None)
+        while (chunk := pending.result()) is not None:
+            pending = pool.submit(next, chunks, None)
+            yield chunk
+
+
+def _key(
+    videos: Sequence[LabelledVideo],
+    preprocessing: Preprocessing,
+    every_s: float | None,
+    encoder: ResNetEncoder | None,
+    stages: int,
+) -> str:
+    about = {
+        "videos": [_video_key(video) for video in videos],
+        "every_s": every_s,
+        "preprocessing": preprocessing.to_dict(),
+        "weights": None if encoder is None else weights_hash(encoder),
+        "stages": None if encoder is None else stages,
+    }
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def _video_key(video: LabelledVideo) -> str:
+    if video.file is None:
+        return video.name
+    key = picture_key(None, str(video.file.path))
+    return key if video.file.member is None else f"{key}/{video.file.member}"

@@ -1,0 +1,29 @@
+"""Adam with a linear warm-up and a cosine, as ``OptimiserSettings`` says."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from training.settings import OptimiserSettings
+
+
+def scheduled(
+    groups: Sequence[dict[str, Any]], settings: OptimiserSettings, steps: int
+) -> dict[str, Any]:
+    """What ``configure_optimizers`` gives, for groups with a rate each and ``steps`` in all."""
+    optimiser = torch.optim.AdamW(
+        list(groups), betas=(0.9, 0.98), weight_decay=settings.weight_decay, fused=True
+    )
+    total = max(1, steps)
+
+    def share(step: int) -> float:
+        warm = min(1.0, (step + 1) / max(1, settings.warmup_steps))
+        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))
+        return warm * (settings.final + (1 - settings.final) * cosine)
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, share)
+    return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,0 +1,209 @@
+"""What training on videos has in common, whether frames get labels or clips do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor
+from torchmetrics import Metric
+
+from captioner.errors import InvalidOption
+from captioner.models.video_labeller import VideoClassifier, VideoLabeller
+from captioner.vision.encoder import STAGES, ResNetEncoder
+from training.optimiser import scheduled
+from training.settings import OptimiserSettings
+
+PRETRAINED = {"kind": "resnet", "depth": 18, "output": "pooled", "weights": "IMAGENET1K_V1"}
+
+
+class VideoModule(lightning.LightningModule):
+    """The encoder's side, the optimiser and the checkpoint.
+
+    A data module gives ``classes`` (names), ``multi_label``, ``preprocessing`` and ``every_s``, and
+    batches that hold one of ``features (B, T, D)``, ``maps (B, T, channels, h, w)`` of a ResNet's
+    frozen stages, and ``frames (B, T, C, H, W)`` uint8; with ``lengths (B,)``, ``index (B,)``. If
+    it has ``use_clips``, that is asked for what this encoder needs: features where it is frozen,
+    maps where its last stages learn, pixels where all of it does or it is no ResNet.
+    """
+
+    task = ""
+    model: VideoLabeller | VideoClassifier | None
+    metrics: Metric | None
+
+    def __init__(
+        self, encoder: Mapping[str, Any], optimiser: OptimiserSettings, cache: str
+    ) -> None:
+        super().__init__()
+        self.encoder_settings = dict(encoder)
+        self.optimiser_settings, self.cache = optimiser, cache
+        self.model, self.metrics = None, None
+        self.classes: list[str] = []
+
+    # -- what a task adds -------------------------------------------------------------------
+
+    @property
+    def monitor(self) -> str:
+        """The score that ``best.ckpt`` has the most of."""
+        raise NotImplementedError
+
+    def build(self, encoder: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """The model, and its keyword arguments but for the encoder's, for the bundle."""
+        raise NotImplementedError
+
+    def new_metrics(self) -> Metric:
+        """What validation and test collect."""
+        raise NotImplementedError
+
+    def decoding(self) -> dict[str, Any]:
+        """A bundle's ``decoding``."""
+        raise NotImplementedError
+
+    # -- building ---------------------------------------------------------------------------
+
+    @property
+    def data(self) -> Any:
+        """The data module."""
+        return self.trainer.datamodule  # type: ignore[attr-defined]
+
+    @property
+    def is_fit(self) -> bool:
+        """Whether validation is part of a fit, and need not say everything."""
+        return bool(self.trainer.state.fn == TrainerFn.FITTING)
+
+    def configure_model(self) -> None:
+        """Builds the model once the table, and with it the classes, is known."""
+        if self.model is not None:
+            return
+        self.classes, self.preprocessing = list(self.data.classes), self.data.preprocessing
+        self.model, arguments = self.build(self.encoder_settings)
+        # A bundle holds the weights themselves; their name would only be fetched again.
+        stored = dict(self.encoder_settings)
+        if isinstance(self.model.encoder, ResNetEncoder):
+            stored |= {"weights": None, "trainable_stages": 0}
+            stored.pop("kind", None)
+        self.model_config = {"encoder": stored, **arguments, "num_classes": len(self.classes)}
+        self.metrics = self.new_metrics()
+
+    @property
+    def _frozen_stages(self) -> int:
+        encoder = None if self.model is None else self.model.encoder
+        if isinstance(encoder, ResNetEncoder):
+            return len(STAGES) - encoder.trainable_stages
+        return 0
+
+    def _use_clips(self, *splits: str) -> None:
+        assert self.model is not None
+        if not hasattr(self.data, "use_clips"):
+            return
+        stages = self._frozen_stages
+        encoder = self.model.encoder if stages else None
+        for split in splits:
+            if self.trainer.is_global_zero:
+                self.data.use_clips(split, self.cache, encoder=encoder, stages=stages)
+            self.trainer.strategy.barrier()
+            self.data.use_clips(split, self.cache, encoder=encoder, stages=stages)
+
+    def on_fit_start(self) -> None:
+        """What the encoder needs of the frames, once."""
+        self._use_clips("train", "validation")
+
+    def on_validation_start(self) -> None:
+        """The same for a validation of its own."""
+        if not self.is_fit:
+            self._use_clips("validation")
+
+    def on_test_start(self) -> None:
+        """The same for a test."""
+        self._use_clips("test")
+
+    # -- forward ----------------------------------------------------------------------------
+
+    def features(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """``(B, T, D)``, as they come or from maps or pixels."""
+        assert self.model is not None
+        if "features" in batch:
+            return batch["features"]
+        if "maps" in batch:
+            return self.model.features_from(batch["maps"], self._frozen_stages)
+        frames = batch["frames"]
+        images = self.preprocessing.normalise(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
+        return self.model.features(images, batch["lengths"])
+
+    def log_scores(self) -> None:
+        """Logs what the metrics found, and forgets it."""
+        assert self.metrics is not None
+        scores = self.metrics.compute()
+        self.metrics.reset()
+        self.log_dict({name: float(value) for name, value in scores.items()}, prog_bar=True)
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs the scores; ``monitor`` chooses the checkpoint."""
+        self.log_scores()
+
+    def on_test_epoch_end(self) -> None:
+        """Logs the scores."""
+        self.log_scores()
+
+    # -- optimisation -----------------------------------------------------------------------
+
+    def configure_optimizers(self) -> Any:
+        """Adam; a ResNet's trainable stages at their own rate, any other encoder at the common."""
+        assert self.model is not None
+        chosen = self.optimiser_settings
+        own, pretrained = [], []
+        is_resnet = isinstance(self.model.encoder, ResNetEncoder)
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad:
+                slow = is_resnet and name.startswith("encoder.")
+                (pretrained if slow else own).append(parameter)
+        groups: list[dict[str, Any]] = [{"params": own, "lr": chosen.lr}]
+        if pretrained:
+            groups.append({"params": pretrained, "lr": chosen.encoder_lr})
+        return scheduled(groups, chosen, int(self.trainer.estimated_stepping_batches))
+
+    # -- checkpoints ------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds what a bundle needs, in plain types."""
+        checkpoint["captioner"] = {
+            "task": self.task,
+            "model": self.model_config,
+            "assets": {"labels.json": json.dumps(self.classes, ensure_ascii=False, indent=0)},
+            "preprocessing": self.preprocessing.to_dict(),
+            "decoding": self.decoding(),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuses a checkpoint with other labels than the table's."""
+        stored = checkpoint.get("captioner")
+        if stored is None or stored.get("task") != self.task:
+            raise InvalidOption(f"This checkpoint is not one of {self.task!r}.")
+        labels = json.loads(stored["assets"]["labels.json"])
+        if self.model is not None and labels != self.classes:
+            raise InvalidOption(
+                f"The checkpoint's labels are {', '.join(labels)}; the table's are "
+                f"{', '.join(self.classes)}.",
+                hint="Set data.classes to the checkpoint's, in their order.",
+            )
+
+
+def without_padding(values: Tensor, lengths: Tensor) -> Iterator[Tensor]:
+    """``(B, T, …)`` -> each row up to its length."""
+    return (row[:length] for row, length in zip(values, lengths.tolist(), strict=True))
+
+
+def share(module: lightning.LightningModule, count: Tensor) -> Tensor | float:
+    """What makes the mean of the processes' means the mean over all that they count.
+
+    DDP averages gradients as if every process had seen as much; ``count`` is what this one has.
+    """
+    processes = module.trainer.world_size
+    if processes == 1:
+        return 1.0
+    total = module.trainer.strategy.reduce(count.clone().float(), reduce_op="sum")
+    return count.float() * processes / torch.clamp(total, min=1)
