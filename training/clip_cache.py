@@ -12,7 +12,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from captioner.errors import DataError, UserError
+from captioner.vision.crops import Crop, grey
 from captioner.vision.encoder import STAGES, ResNetEncoder
 from captioner.vision.preprocess import Preprocessing
 from captioner.vision.video import open_video
@@ -60,24 +61,29 @@ def cached_clips(
     directory: str | Path,
     *,
     every_s: float | None = None,
+    crop: Crop | None = None,
     encoder: ResNetEncoder | None = None,
     stages: int = len(STAGES),
     name: str = "clips",
 ) -> Clips:
     """The frames of ``videos``, one every ``every_s`` seconds or all.
 
+    ``crop``: the part that is kept of what ``preprocessing`` makes of them. It sees them in colour,
+    and a whole video at a time.
+
     ``encoder``: None for pixels, else the frames' map after its first ``stages`` stages, with all
     of them their features. An unfinished file never bears the final name.
 
     Raises ``DataError`` that names a video that cannot be read to a frame.
     """
-    key = _key(videos, preprocessing, every_s, encoder, stages)
+    key = _key(videos, preprocessing, every_s, crop, encoder, stages)
     path = Path(directory) / f"{name}-{key}.rows"
     if not path.with_suffix(".npz").exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(f".{os.getpid()}.partial")
         try:
-            index = _compute(partial, videos, preprocessing, every_s, encoder, stages, name)
+            frames = _chunks(videos, preprocessing, every_s, crop)
+            index = _compute(partial, frames, len(videos), preprocessing, encoder, stages, name)
             partial.replace(path)
             with partial.open("wb") as file:
                 np.savez(file, **index)
@@ -92,19 +98,19 @@ def cached_clips(
 
 def _compute(
     path: Path,
-    videos: Sequence[LabelledVideo],
+    chunks: Iterator[_Chunk],
+    videos: int,
     preprocessing: Preprocessing,
-    every_s: float | None,
     encoder: ResNetEncoder | None,
     stages: int,
     name: str,
 ) -> dict[str, np.ndarray]:
     fused = None if encoder is None else encoder.fused()
-    lengths, numbers, times = [0] * len(videos), [], []
+    lengths, numbers, times = [0] * videos, [], []
     shape, dtype = (0,), "uint8"
-    progress = tqdm(total=len(videos), desc=name, unit="video", mininterval=1)
+    progress = tqdm(total=videos, desc=name, unit="video", mininterval=1)
     with path.open("wb") as file, torch.inference_mode(), progress:
-        for chunk in _ahead(_chunks(videos, preprocessing, every_s)):
+        for chunk in _ahead(chunks):
             found = chunk.pixels.numpy()
             if encoder is not None and fused is not None:
                 device = next(encoder.parameters()).device
@@ -140,12 +146,19 @@ class _Chunk:
 
 
 def _chunks(
-    videos: Sequence[LabelledVideo], preprocessing: Preprocessing, every_s: float | None
+    videos: Sequence[LabelledVideo],
+    preprocessing: Preprocessing,
+    every_s: float | None,
+    crop: Crop | None,
 ) -> Iterator[_Chunk]:
+    read_as = preprocessing if crop is None else replace(preprocessing, grey=False)
     for number, video in enumerate(videos):
         read = 0
         try:
-            for chunk in _frames(number, video.file, preprocessing, every_s):
+            frames = _frames(number, video.file, read_as, every_s)
+            if crop is not None:
+                frames = _cropped(frames, crop, preprocessing.grey)
+            for chunk in frames:
                 read += len(chunk.times)
                 yield chunk
         except OSError as error:
@@ -177,6 +190,17 @@ def _frames(
             yield chunk
 
 
+def _cropped(chunks: Iterator[_Chunk], crop: Crop, to_grey: bool) -> Iterator[_Chunk]:
+    whole = list(chunks)
+    if not whole:
+        return
+    pixels = crop(torch.cat([chunk.pixels for chunk in whole]))
+    parts = (grey(pixels) if to_grey else pixels).split([len(chunk.times) for chunk in whole])
+    for chunk, part in zip(whole, parts, strict=True):
+        chunk.pixels = part
+        yield chunk
+
+
 def _ahead(chunks: Iterator[_Chunk]) -> Iterator[_Chunk]:
     """Decodes the next frames in a thread while the encoder works on these."""
     with ThreadPoolExecutor(1) as pool:
@@ -190,12 +214,14 @@ def _key(
     videos: Sequence[LabelledVideo],
     preprocessing: Preprocessing,
     every_s: float | None,
+    crop: Crop | None,
     encoder: ResNetEncoder | None,
     stages: int,
 ) -> str:
     about = {
         "videos": [_video_key(video) for video in videos],
         "every_s": every_s,
+        "crop": None if crop is None else asdict(crop),
         "preprocessing": preprocessing.to_dict(),
         "weights": None if encoder is None else weights_hash(encoder),
         "stages": None if encoder is None else stages,

@@ -33,6 +33,12 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     checkpoint = read_checkpoint(options.checkpoint)
     about = checkpoint["captioner"]
+    if about.get("crop"):
+        raise DataError(
+            f"{options.checkpoint!r} was trained on a crop of each clip (data.crop), which a "
+            "bundle does not have yet.",
+            hint="Score it with validate and test. A fixed box is preprocessing.box.",
+        )
     chosen = {name: getattr(options, name) for name in ("num_beams", "length_penalty")}
     chosen = {name: value for name, value in chosen.items() if value is not None}
     if chosen:

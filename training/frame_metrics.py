@@ -26,12 +26,15 @@ from captioner.metrics.segments import (
     frame_accuracy,
     segment_f1,
 )
+from captioner.metrics.words import sentence, word_error_rate
 
 
 class FrameMetrics(Metric):
     """Scores of frame labels in percent, by the names of ``captioner.metrics.segments``.
 
-    Of one label a frame: ``frame_accuracy``, ``edit``, ``F1@10``, ``F1@25``, ``F1@50``, and with
+    Of one label a frame: ``frame_accuracy``, ``edit``, ``F1@10``, ``F1@25``, ``F1@50``; where there
+    is a background, ``foreground_accuracy`` of the frames that are not, ``always_background``, what
+    always saying its first name would reach, and ``WER`` of the sequence of segments; and with
     ``per_class`` also ``F1 <class>`` over frames. Of independent labels: ``mAP``, ``frame_F1``
     (over all labels together) and ``changes_per_second`` where times are given.
 
@@ -141,9 +144,23 @@ class FrameMetrics(Metric):
         }
         by_overlap = segment_f1(*pair, background=self.background)
         scores |= {f"F1@{overlap}": value for overlap, value in by_overlap.items()}
+        if self.background:
+            scores |= self._foreground(*pair)
         if self.per_class:
             scores |= {f"F1 {self.classes[n]}": value for n, value in class_f1(*pair).items()}
         return scores
+
+    def _foreground(self, predictions: list[Tensor], targets: list[Tensor]) -> dict[str, float]:
+        always = [torch.full_like(target, self.background[0]) for target in targets]
+        found = {
+            "foreground_accuracy": frame_accuracy(predictions, targets, background=self.background),
+            "always_background": frame_accuracy(always, targets),
+        }
+        said, meant = (
+            [sentence(video, background=self.background) for video in videos]
+            for videos in (predictions, targets)
+        )
+        return found | ({"WER": word_error_rate(said, meant)} if any(meant) else {})
 
     def _multi(self, found: dict[str, list[Tensor]]) -> dict[str, float]:
         prediction, target = torch.cat(found["predictions"]), torch.cat(found["targets"])

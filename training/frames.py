@@ -32,6 +32,7 @@ class FramesModule(VideoModule):
         labeller: what reads the features.
         optimiser: rates and schedule.
         decoding: from scores to labels.
+        label_smoothing: share of probability spread over all classes, where a frame has one.
         smoothing: weight of the smoothing term between neighbouring frames (MS-TCN).
         class_weights: balanced weighs classes by one over their share of the training frames;
             of independent labels, positives by negatives over positives, at most 20.
@@ -49,6 +50,7 @@ class FramesModule(VideoModule):
         labeller: LabellerSettings = LabellerSettings(),  # noqa: B008
         optimiser: OptimiserSettings = OptimiserSettings(),  # noqa: B008
         decoding: FrameDecodingSettings = FrameDecodingSettings(),  # noqa: B008
+        label_smoothing: float = 0.0,
         smoothing: float = 0.15,
         class_weights: Literal["none", "balanced"] = "none",
         background: list[str] = [],  # noqa: B006
@@ -56,9 +58,12 @@ class FramesModule(VideoModule):
         cache: str = "runs/features",
     ) -> None:
         super().__init__(encoder, optimiser, cache)
+        if not 0 <= label_smoothing < 1:
+            raise InvalidOption(f"label_smoothing is {label_smoothing}.", hint="From 0 up to 1.")
         if smoothing < 0:
             raise InvalidOption(f"smoothing is {smoothing}.", hint="At least 0.")
         self.labeller_settings, self.decoding_settings = labeller, decoding
+        self.label_smoothing = label_smoothing
         self.smoothing, self.class_weights = smoothing, class_weights
         self.background, self._monitor = background, monitor
         self.register_buffer("weight", None, persistent=False)
@@ -119,14 +124,23 @@ class FramesModule(VideoModule):
     def stages(self, batch: Mapping[str, Tensor]) -> list[Tensor]:
         """Logits ``(B, T, C)`` of each of the labeller's stages."""
         assert isinstance(self.model, VideoLabeller)
-        return self.model.labeller.stages(self.features(batch), batch["lengths"])[0]
+        features = self.features(batch)
+        # In float32 also where the encoder is not: a state rounded at each step drifts.
+        with torch.autocast(features.device.type, enabled=False):
+            return self.model.labeller.stages(features.float(), batch["lengths"])[0]
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         """Cross-entropy of the labelled frames, of every stage, and the smoothing term."""
         labels = batch["labels"]
         stages = self.stages(batch)
         options = {"multi_label": self.multi_label, "weight": self.weight}
-        loss = frame_loss(stages, labels, smoothing=self.smoothing, **options)
+        loss = frame_loss(
+            stages,
+            labels,
+            smoothing=self.smoothing,
+            label_smoothing=self.label_smoothing,
+            **options,
+        )
         with torch.no_grad():
             plain = frame_loss(stages[-1:], labels, smoothing=0, **options)
         self.log("train_loss", plain, prog_bar=True, batch_size=len(labels))

@@ -12,11 +12,18 @@ from training.settings import OptimiserSettings
 
 
 def scheduled(
-    groups: Sequence[dict[str, Any]], settings: OptimiserSettings, steps: int
+    groups: Sequence[dict[str, Any]],
+    settings: OptimiserSettings,
+    steps: int,
+    *,
+    fused: bool = True,
 ) -> dict[str, Any]:
-    """What ``configure_optimizers`` gives, for groups with a rate each and ``steps`` in all."""
+    """What ``configure_optimizers`` gives, for groups with a rate each and ``steps`` in all.
+
+    ``fused``: not in mixed precision, where Lightning refuses to clip a fused one's gradients.
+    """
     optimiser = torch.optim.AdamW(
-        list(groups), betas=(0.9, 0.98), weight_decay=settings.weight_decay, fused=True
+        list(groups), betas=(0.9, 0.98), weight_decay=settings.weight_decay, fused=fused
     )
     total = max(1, steps)
 

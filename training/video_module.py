@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import lightning
@@ -164,7 +165,8 @@ class VideoModule(lightning.LightningModule):
         groups: list[dict[str, Any]] = [{"params": own, "lr": chosen.lr}]
         if pretrained:
             groups.append({"params": pretrained, "lr": chosen.encoder_lr})
-        return scheduled(groups, chosen, int(self.trainer.estimated_stepping_batches))
+        steps = int(self.trainer.estimated_stepping_batches)
+        return scheduled(groups, chosen, steps, fused="mixed" not in self.trainer.precision)
 
     # -- checkpoints ------------------------------------------------------------------------
 
@@ -177,6 +179,9 @@ class VideoModule(lightning.LightningModule):
             "preprocessing": self.preprocessing.to_dict(),
             "decoding": self.decoding(),
         }
+        crop = getattr(self.data, "crop", None)
+        if crop is not None:
+            checkpoint["captioner"]["crop"] = asdict(crop)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuses a checkpoint with other labels than the table's."""

@@ -47,15 +47,23 @@ def segments(labels: Labels, *, background: Collection[int] = ()) -> list[Segmen
     return runs
 
 
-def frame_accuracy(predictions: Sequence[Labels], truths: Sequence[Labels]) -> float:
+def frame_accuracy(
+    predictions: Sequence[Labels], truths: Sequence[Labels], *, background: Collection[int] = ()
+) -> float:
     """The share of labelled frames that are right, over the frames of all videos together.
 
-    Background frames count as any others. Raises ``DataError`` where truth and prediction do not
-    fit together, or nothing is labelled; so do the other scores.
+    Frames whose true label is of ``background`` are left out; by default they count as any others.
+    Raises ``DataError`` where truth and prediction do not fit together, or nothing is labelled; so
+    do the other scores. 0 where all is background.
     """
     videos = _labelled(predictions, truths)
-    right = sum(guess == label for video in videos for guess, label in zip(*video, strict=True))
-    return 100 * right / sum(len(truth) for _, truth in videos)
+    hits = [
+        guess == label
+        for video in videos
+        for guess, label in zip(*video, strict=True)
+        if label not in background
+    ]
+    return 100 * sum(hits) / max(1, len(hits))
 
 
 def class_f1(predictions: Sequence[Labels], truths: Sequence[Labels]) -> dict[int, float]:
@@ -86,7 +94,7 @@ def edit_score(
     scores = []
     for guess, truth in _segmented(predictions, truths, background):
         longest = max(len(guess), len(truth))
-        distance = _levenshtein([run.label for run in guess], [run.label for run in truth])
+        distance = levenshtein([run.label for run in guess], [run.label for run in truth])
         scores.append(100 * (1 - distance / longest) if longest else 100.0)
     return sum(scores) / len(scores)
 
@@ -187,6 +195,17 @@ def changes_per_second(
     return changes / seconds if seconds > 0 else 0.0
 
 
+def levenshtein(one: Sequence[object], other: Sequence[object]) -> int:
+    """How many insertions, deletions and substitutions make one sequence the other."""
+    row = list(range(len(other) + 1))
+    for number, label in enumerate(one, 1):
+        diagonal, row[0] = row[0], number
+        for place, its_label in enumerate(other, 1):
+            changed = diagonal + (label != its_label)
+            diagonal, row[place] = row[place], min(changed, row[place] + 1, row[place - 1] + 1)
+    return row[-1]
+
+
 def _plain(labels: Labels) -> list[int]:
     return labels.tolist() if isinstance(labels, Tensor) else list(labels)
 
@@ -230,16 +249,6 @@ def _overlap(one: Segment, other: Segment) -> float:
     # Below zero for segments apart, where the longest span is not the union: no hit either way.
     shared = min(one.end, other.end) - max(one.start, other.start)
     return shared / (max(one.end, other.end) - min(one.start, other.start))
-
-
-def _levenshtein(one: Sequence[int], other: Sequence[int]) -> int:
-    row = list(range(len(other) + 1))
-    for number, label in enumerate(one, 1):
-        diagonal, row[0] = row[0], number
-        for place, its_label in enumerate(other, 1):
-            changed = diagonal + (label != its_label)
-            diagonal, row[place] = row[place], min(changed, row[place] + 1, row[place - 1] + 1)
-    return row[-1]
 
 
 def _average_precision(scores: Tensor, positive: Tensor) -> float:

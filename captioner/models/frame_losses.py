@@ -24,6 +24,7 @@ def frame_loss(
     *,
     multi_label: bool = False,
     weight: Tensor | None = None,
+    label_smoothing: float = 0.0,
     smoothing: float = 0.15,
     tau: float = 4.0,
 ) -> Tensor:
@@ -31,21 +32,32 @@ def frame_loss(
 
     ``stages``: the logits ``(B, T, C)`` of each of a labeller's stages. ``targets``: class numbers
     ``(B, T)``, or with ``multi_label`` 1, 0 or -1 of each label, ``(B, T, C)``. ``weight (C,)`` is
-    that of the classes, with ``multi_label`` that of the positive targets. ``smoothing=0`` leaves
+    that of the classes, with ``multi_label`` that of the positive targets. ``label_smoothing``: the
+    share of probability that one of many classes gives up to all of them. ``smoothing=0`` leaves
     the second term out.
     """
-    classify = frame_binary_cross_entropy if multi_label else frame_cross_entropy
     counts = (targets != IGNORED).any(2) if multi_label else targets != IGNORED
     total = stages[0].new_zeros(())
     for logits in stages:
-        total = total + classify(logits, targets, weight)
+        if multi_label:
+            total = total + frame_binary_cross_entropy(logits, targets, weight)
+        else:
+            total = total + frame_cross_entropy(
+                logits, targets, weight, label_smoothing=label_smoothing
+            )
         if smoothing:
             smooth = smoothing_loss(logits, counts, tau=tau, multi_label=multi_label)
             total = total + smoothing * smooth
     return total
 
 
-def frame_cross_entropy(logits: Tensor, targets: Tensor, weight: Tensor | None = None) -> Tensor:
+def frame_cross_entropy(
+    logits: Tensor,
+    targets: Tensor,
+    weight: Tensor | None = None,
+    *,
+    label_smoothing: float = 0.0,
+) -> Tensor:
     """Softmax cross-entropy of ``logits (B, T, C)``, the mean over the labelled frames.
 
     ``targets (B, T)`` int64, -1 where a frame has none. ``weight (C,)``: of each class; the mean is
@@ -58,6 +70,7 @@ def frame_cross_entropy(logits: Tensor, targets: Tensor, weight: Tensor | None =
         weight,
         ignore_index=IGNORED,
         reduction="sum",
+        label_smoothing=label_smoothing,
     )
     if weight is None:
         return total / counted.sum().clamp(min=1)

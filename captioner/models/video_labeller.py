@@ -15,11 +15,15 @@ from captioner.errors import InvalidOption
 from captioner.models.frames import ClipClassifier, FrameLabeller
 from captioner.recurrent import State
 from captioner.vision.encoder import ResNetEncoder
+from captioner.vision.spatiotemporal import SpatioTemporalEncoder
 
 # What makes features of frames, by the name that a config's `encoder.kind` gives. A ResNet sees
 # each frame by itself: (N, 3, H, W) -> (N, positions, D). All others see clips, (B, T, C, H, W)
 # with lengths -> (B, T, D), so that they may look at how frames differ. All have a `feature_size`.
-FRAME_ENCODERS: dict[str, type[nn.Module]] = {"resnet": ResNetEncoder}
+FRAME_ENCODERS: dict[str, type[nn.Module]] = {
+    "resnet": ResNetEncoder,
+    "spatiotemporal": SpatioTemporalEncoder,
+}
 
 
 def build_frame_encoder(settings: Mapping[str, Any]) -> nn.Module:

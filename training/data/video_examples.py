@@ -63,11 +63,10 @@ class ClipExamples(Dataset[tuple[int, ClipExample]]):
 
     def __getitem__(self, item: int) -> tuple[int, ClipExample]:
         """The number of the item, and the item."""
-        generator = torch.Generator()
         if self.fresh:
-            generator.manual_seed(int(torch.randint(2**62, ())))
+            generator = fresh_generator()
         else:
-            generator.manual_seed(self.seed * 1_000_003 + item)
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + item)
         videos = self.streams[item]
         if self.random_streams is not None:
             videos = self._draw(videos[0], self.random_streams, generator)
@@ -95,6 +94,11 @@ class ClipExamples(Dataset[tuple[int, ClipExample]]):
             if not np.array_equal(self.labels[other][:1], self.labels[videos[-1]][-1:]):
                 videos.append(other)
         return videos
+
+
+def fresh_generator() -> torch.Generator:
+    """A generator of its own, seeded by PyTorch's: another one each time."""
+    return torch.Generator().manual_seed(int(torch.randint(2**62, ())))
 
 
 def collated(examples: Sequence[tuple[int, ClipExample]]) -> dict[str, Tensor]:

@@ -11,17 +11,20 @@ import lightning
 import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from captioner.errors import DataError, InvalidOption
+from captioner.vision.crops import Crop
 from captioner.vision.encoder import STAGES, ResNetEncoder
 from captioner.vision.preprocess import Preprocessing
 from training.clip_cache import Clips, cached_clips
 from training.data.captions import STAGES as SPLITS_OF
+from training.data.clip_augmentation import ClipAugmentation, middle
 from training.data.location import locate
 from training.data.splits import TEST, TRAIN, VALIDATION, SplitFractions
 from training.data.stretches import frame_labels
-from training.data.video_examples import ClipExamples, collated
+from training.data.video_examples import ClipExample, ClipExamples, collated, fresh_generator
 from training.data.video_report import VideoReport, inspect_videos
 from training.data.video_splits import FoldSettings, grouped, renamed, split_videos, streams_of
 from training.data.video_tables import LabelledVideo, read_videos
@@ -44,6 +47,9 @@ class FrameDataModule(lightning.LightningDataModule):
         multi_label: labels are independent of each other, and none of them may apply.
         every_s: a frame every so many seconds; null takes every frame.
         preprocessing: from frame to pixels; by default the whole frame squeezed to 224 x 224.
+        crop: the part of these pixels that is looked at; see captioner.vision.crops.Crop.
+        augment: how training clips differ from one epoch to the next; what of it changes pixels
+            does nothing where the encoder's first stages are frozen.
         streams: a table of videos to put one behind the other (columns stream, video, and order
             and split where there are any), or a number: of so many videos, drawn by a seed.
         train_streams: the same for training alone, by number: drawn anew in each epoch.
@@ -68,6 +74,8 @@ class FrameDataModule(lightning.LightningDataModule):
         multi_label: bool = False,
         every_s: float | None = None,
         preprocessing: Preprocessing | None = None,
+        crop: Crop | None = None,
+        augment: ClipAugmentation | None = None,
         streams: str | int | None = None,
         train_streams: int | None = None,
         window: int | None = None,
@@ -95,6 +103,7 @@ class FrameDataModule(lightning.LightningDataModule):
         self.columns, self.rename, self._classes = columns, rename or {}, classes
         self.multi_label, self.every_s = multi_label, every_s
         self.preprocessing = preprocessing or Preprocessing()
+        self.crop, self.augment = crop, augment
         self.streams, self.train_streams, self.window = streams, train_streams, window
         self.groups, self.folds, self.fractions = groups, folds, fractions or SplitFractions()
         self.batch_size, self.num_workers = batch_size, num_workers
@@ -162,11 +171,15 @@ class FrameDataModule(lightning.LightningDataModule):
         stages: int = len(STAGES),
     ) -> None:
         """From now on batches of the split can be made; see :func:`cached_clips`."""
+        crop = self.crop
+        if crop is not None and encoder is None and self.augment is not None:
+            crop = crop.widened(self.augment.margin)
         self._clips[split] = cached_clips(
             self.videos(split),
             self.preprocessing,
             directory,
             every_s=self.every_s,
+            crop=crop,
             encoder=encoder,
             stages=stages,
             name=split,
@@ -196,6 +209,7 @@ class FrameDataModule(lightning.LightningDataModule):
             self._examples[key] = ClipExamples(
                 self._items(split, training),
                 random_streams=self.train_streams if training else None,
+                augment=self._augment if training and self.augment is not None else self._middle,
                 window=self.window if training else None,
                 fresh=training,
                 seed=self.seed,
@@ -203,6 +217,17 @@ class FrameDataModule(lightning.LightningDataModule):
             if split in self._clips:
                 self._fill(*key)
         return self._examples[key]
+
+    def _augment(self, example: ClipExample, generator: torch.Generator) -> ClipExample:
+        assert self.augment is not None
+        size = None if self.crop is None else self.crop.size
+        return self.augment(example, generator, size=size)
+
+    def _middle(self, example: ClipExample, generator: torch.Generator) -> ClipExample:
+        # Without the margin that training clips have to move in.
+        if self.crop is None or example.rows.dtype != torch.uint8:
+            return example
+        return example._replace(rows=middle(example.rows, self.crop.size))
 
     def _fill(self, split: str, training: bool) -> None:
         self._examples[split, training].fill(self._clips[split], self.frame_labels(split))
@@ -238,11 +263,16 @@ class FrameDataModule(lightning.LightningDataModule):
             self.examples(split, training=training),
             batch_size=self.batch_size,
             shuffle=training,
-            collate_fn=collated,
+            collate_fn=self._collate if training else collated,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
+
+    def _collate(self, examples: list[tuple[int, ClipExample]]) -> dict[str, Tensor]:
+        if self.augment is not None:
+            examples = self.augment.spliced(examples, fresh_generator())
+        return collated(examples)
 
     # -- parts ------------------------------------------------------------------------------
 

@@ -306,6 +306,14 @@ def test_cross_entropy_is_the_mean_over_labelled_frames() -> None:
         assert_close(frame_cross_entropy(logits, TARGETS, weight), expected)
 
 
+def test_label_smoothing_is_torchs_over_the_labelled_frames() -> None:
+    logits, known = some_logits(), TARGETS != -1
+    expected = functional.cross_entropy(logits[known], TARGETS[known], label_smoothing=0.2)
+    assert_close(frame_cross_entropy(logits, TARGETS, label_smoothing=0.2), expected)
+    found = frame_loss([logits, logits], TARGETS, label_smoothing=0.2, smoothing=0)
+    assert_close(found, 2 * expected)
+
+
 def test_binary_cross_entropy_is_the_mean_over_targets_that_count() -> None:
     logits, known = some_logits(), MANY != -1
     expected = functional.binary_cross_entropy_with_logits(logits[known], MANY[known].double())
