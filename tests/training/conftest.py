@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
+import numpy as np
 import pytest
 import yaml
 from PIL import Image, ImageDraw
@@ -171,6 +174,34 @@ def config_fixture() -> Callable[..., Path]:
 def table() -> Callable[..., Path]:
     """``write_table``, for tests that need other colours than ``shapes_table``."""
     return write_table
+
+
+VIDEO_COLOURS = {"red": (200, 30, 30), "green": (30, 160, 40), "blue": (40, 60, 210)}
+
+
+def write_video(
+    path: Path, colours: Sequence[str], *, fps: int = 10, side: int = 48, seed: int = 0
+) -> None:
+    """A frame of each colour in turn, with some noise."""
+    noise = np.random.default_rng(seed)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=fps)
+        stream.width = stream.height = side
+        stream.pix_fmt = "yuv420p"
+        stream.bit_rate = 400_000
+        stream.codec_context.time_base = Fraction(1, fps)
+        for number, colour in enumerate(colours):
+            picture = noise.normal(VIDEO_COLOURS[colour], 12, (side, side, 3)).clip(0, 255)
+            frame = av.VideoFrame.from_ndarray(picture.astype(np.uint8), format="rgb24")
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+@pytest.fixture(scope="session", name="write_video")
+def write_video_fixture() -> Callable[..., None]:
+    """``write_video``, for test modules."""
+    return write_video
 
 
 @pytest.fixture

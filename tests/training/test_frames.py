@@ -6,12 +6,9 @@ import csv
 import json
 import random
 from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
-import numpy as np
 import pytest
 import yaml
 
@@ -19,28 +16,11 @@ from captioner.bundle import open_bundle
 from captioner.tasks import load
 
 Run = Callable[..., Any]
-COLOURS = {"red": (200, 30, 30), "green": (30, 160, 40), "blue": (40, 60, 210)}
+COLOURS = ("red", "green", "blue")
 FPS = 10
 
 
-def write_video(path: Path, colours: list[str], *, side: int = 48, seed: int = 0) -> None:
-    """A frame of each colour in turn, with some noise, ``FPS`` a second."""
-    noise = np.random.default_rng(seed)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=FPS)
-        stream.width = stream.height = side
-        stream.pix_fmt = "yuv420p"
-        stream.bit_rate = 400_000
-        stream.codec_context.time_base = Fraction(1, FPS)
-        for number, colour in enumerate(colours):
-            picture = noise.normal(COLOURS[colour], 12, (side, side, 3)).clip(0, 255)
-            frame = av.VideoFrame.from_ndarray(picture.astype(np.uint8), format="rgb24")
-            frame.pts = number
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-
-
-def write_set(folder: Path, *, videos: int = 8, one_colour: bool = False) -> Path:
+def write_set(folder: Path, write_video: Run, *, videos: int = 8, one_colour: bool = False) -> Path:
     """Videos of two to four stretches of colour, and the table of them; the last two validate."""
     draw = random.Random(0)
     (folder / "videos").mkdir(parents=True)
@@ -50,7 +30,7 @@ def write_set(folder: Path, *, videos: int = 8, one_colour: bool = False) -> Pat
         start = 0
         for _ in range(1 if one_colour else draw.randint(2, 4)):
             others = [name for name in COLOURS if name not in colours[-1:]]
-            colour = list(COLOURS)[number % 3] if one_colour else draw.choice(others)
+            colour = COLOURS[number % 3] if one_colour else draw.choice(others)
             colours += [colour] * draw.randint(4, 9)
             split = "validation" if number >= videos - 3 else "train"
             times = (round(start / FPS, 3), round(len(colours) / FPS, 3))
@@ -105,8 +85,8 @@ def write_config(folder: Path, table: Path, **changed: object) -> Path:
 
 
 @pytest.fixture(scope="module")
-def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_set(tmp_path_factory.mktemp("colours"))
+def colours(tmp_path_factory: pytest.TempPathFactory, write_video: Run) -> Path:
+    return write_set(tmp_path_factory.mktemp("colours"), write_video)
 
 
 def scores_of(checkpoint: Path) -> dict[str, Any]:
@@ -143,7 +123,7 @@ def test_a_validation_of_its_own_says_the_same_and_more(
 
 
 def test_a_bundle_of_it_labels_videos(
-    trained: Path, colours: Path, run: Run, card: dict[str, Any]
+    trained: Path, run: Run, card: dict[str, Any], write_video: Run
 ) -> None:
     (trained / "card.yaml").write_text(yaml.safe_dump(card))
     done = run(

@@ -72,6 +72,37 @@ def test_a_large_picture_is_scaled_as_one_antialiased_step_would(large_cat: Imag
     assert np.abs(pixels - plain).mean() < 0.3
 
 
+def test_a_box_is_the_part_of_the_frame_that_is_looked_at() -> None:
+    frame = Image.new("RGB", (160, 112), "black")
+    frame.paste("white", (40, 28, 120, 84))
+    box = Preprocessing(size=56, height=48, box=(0.25, 0.25, 0.75, 0.75))
+    pixels = box.pixels(frame)
+    assert pixels.shape == (3, 48, 56)
+    assert pixels[:, 1:-1, 1:-1].min() == 255
+    whole = Preprocessing(size=56, height=48).pixels(frame)
+    assert whole.shape == (3, 48, 56)
+    assert (whole[:, 0].max(), whole[0, 24, 28]) == (0, 255)
+    # To see a quarter of the frame in full, all of it has to be decoded larger.
+    assert box.target_size() == 2 * 112
+
+
+def test_a_grey_frame_has_one_channel_and_the_first_mean(cat: Image.Image) -> None:
+    grey = Preprocessing(size=32, grey=True, mean=(0.5, 0, 0), std=(0.25, 1, 1))
+    pixels = grey.pixels(cat)
+    assert pixels.shape == (1, 32, 32)
+    expected = np.asarray(cat.convert("L").resize((32, 32), Image.Resampling.BILINEAR))
+    assert np.abs(pixels[0].numpy().astype(int) - expected).max() <= 2
+    normalised = grey.normalise(pixels.unsqueeze(0))
+    torch.testing.assert_close(normalised[0], (pixels.float() / 255 - 0.5) / 0.25)
+
+
+def test_what_frames_do_not_need_is_not_stored() -> None:
+    """A photo's description, and with it the names of cached features, is what it always was."""
+    assert set(Preprocessing().to_dict()) == {"size", "fit", "resize", "mean", "std"}
+    small = Preprocessing(size=56, height=48, box=(0, 0, 1, 0.5), grey=True)
+    assert Preprocessing.from_dict(json.loads(json.dumps(small.to_dict()))) == small
+
+
 @pytest.mark.parametrize("preprocessing", [Preprocessing(), CROP])
 @pytest.mark.parametrize("progressive", [False, True])
 def test_scaling_while_decoding_gives_nearly_the_same_pixels(
@@ -149,6 +180,11 @@ def test_what_is_stored_in_a_bundle_comes_back(preprocessing: Preprocessing) -> 
         ({"mean": ["a", "b", "c"]}, "mean is"),
         ({"std": [0, 1, 1]}, "std above 0"),
         ({"std": [float("nan"), 1, 1]}, "finite"),
+        ({"height": 0}, "height is 0"),
+        ({"height": 48, "fit": "crop"}, "without height or box"),
+        ({"box": [0, 0, 1]}, "four numbers"),
+        ({"box": [0.5, 0, 0.25, 1]}, "shares from 0 to 1"),
+        ({"box": [0, 0, 80, 60]}, "shares from 0 to 1"),
     ],
 )
 def test_a_wrong_description_is_refused_by_name(change: dict[str, object], message: str) -> None:
