@@ -42,7 +42,8 @@ class SegmentCaptions:
         if self._same:
             _, height, width = pixels.shape
             return PreparedImage(pixels, width, height, "VIDEO", (), 0.0)
-        return self._captioner.open(Image.fromarray(pixels.permute(1, 2, 0).numpy()))
+        picture = Image.fromarray(pixels.permute(1, 2, 0).squeeze(2).numpy())
+        return self._captioner.open(picture.convert("RGB"))  # it may be grey
 
 
 class KeptPictures:
