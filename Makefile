@@ -51,6 +51,7 @@ bench: install
 	$(BIN)/python -m benchmarks.recurrent
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.service
+	$(BIN)/python -m benchmarks.video
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
