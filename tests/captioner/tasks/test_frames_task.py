@@ -123,6 +123,40 @@ def test_labels_come_while_the_video_is_still_being_read(
     assert arrived.is_set()
 
 
+def test_the_next_frames_are_read_while_a_chunk_is_encoded(
+    frames_bundle: Path, make_clip: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = FramesTask(open_bundle(frames_bundle), workers=1)
+    encode, opened = task.encode, []
+
+    def wait_for_the_reader(pixels: torch.Tensor) -> torch.Tensor:
+        reader, deadline = opened[0]._reader, time.monotonic() + 20
+        read = reader.frames_read
+        while reader.frames_read < min(read + 2, 30) and time.monotonic() < deadline:
+            time.sleep(0.001)
+        assert time.monotonic() < deadline
+        return encode(pixels)
+
+    with task.stream(make_clip()) as stream:
+        opened.append(stream)
+        monkeypatch.setattr(task, "encode", wait_for_the_reader)
+        assert isinstance(next(stream), FrameLabels)
+
+
+def test_the_reader_waits_for_whoever_takes_the_labels(
+    task: FramesTask, make_clip: Callable[..., bytes]
+) -> None:
+    with task.stream(make_clip([("red", 60.0)], fps=10)) as stream:
+        next(stream)
+        read, deadline = -1, time.monotonic() + 20
+        while read != stream._reader.frames_read and time.monotonic() < deadline:
+            read = stream._reader.frames_read
+            time.sleep(0.2)
+        # Chunks of 1, 2, 4, 4, … for two workers: one is taken, three are read, one is begun; the
+        # decoder holds a few more, and gives them when it has them.
+        assert read <= 1 + 2 + 4 + 4 + 4 + 16
+
+
 def _threads() -> set[str]:
     return {t.name.split("_")[0] for t in threading.enumerate() if t.name.startswith("captioner-")}
 
