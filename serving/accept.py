@@ -16,14 +16,23 @@ def is_acceptable(headers: Sequence[str], produced: Sequence[str]) -> bool:
 
     The most specific range decides for a type: ``application/json;q=0, */*`` excludes JSON.
     """
+    return preferred(headers, produced) is not None
+
+
+def preferred(headers: Sequence[str], produced: Sequence[str]) -> str | None:
+    """Which of the ``produced`` types a client likes best; None: it takes none of them.
+
+    Without a readable header it is the first, as it is of those that it likes as well.
+    """
     qualities: dict[str, float] = {}
     for part in ",".join(headers).split(","):
         if match := _RANGE.fullmatch(part):
             quality = _QUALITY.search(match["parameters"])
             qualities[match["type"].lower()] = float(quality[1]) if quality else 1.0
     if not qualities:
-        return True
-    return any(_quality(qualities, media_type) > 0 for media_type in produced)
+        return produced[0]
+    best = max(produced, key=lambda media_type: _quality(qualities, media_type))
+    return best if _quality(qualities, best) > 0 else None
 
 
 def prefers(headers: Sequence[str], media_type: str) -> bool:

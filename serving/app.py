@@ -146,6 +146,6 @@ def _cors(settings: Settings, endpoints: Sequence[Endpoint]) -> Middleware:
         CORSMiddleware,
         allow_origins=list(settings.cors_origins),
         allow_methods=sorted({endpoint.method for endpoint in endpoints}),
-        allow_headers=["Content-Type", "X-Request-ID", "X-Timeout-Ms"],
-        expose_headers=["X-Request-ID", "Retry-After"],
+        allow_headers=["Content-Type", "Idempotency-Key", "X-Request-ID", "X-Timeout-Ms"],
+        expose_headers=["Location", "Retry-After", "X-Request-ID"],
     )

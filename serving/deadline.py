@@ -23,14 +23,16 @@ TIMEOUT_PARAMETER: dict[str, Any] = {
 }
 
 
-def deadline_of(request: Request, settings: Settings) -> float:
+def deadline_of(request: Request, settings: Settings, *, default_s: float | None = None) -> float:
     """The event loop's time at which waiting ends. Call it when the body is here.
+
+    ``default_s``: seconds where the request names none; else ``settings.deadline_s``.
 
     Raises:
         RequestError: invalid_header.
     """
     given = request.headers.getlist(HEADER)
-    seconds = settings.deadline_s
+    seconds = settings.deadline_s if default_s is None else default_s
     if given:
         text = ",".join(given)
         if not re.fullmatch(r"[0-9]{1,6}", text) or not LEAST_MS <= int(text) <= MOST_MS:

@@ -51,6 +51,7 @@ class RequestInfo:
     body_complete: bool = False
     body_begun: bool = False
     answer_begun: bool = False
+    answers_early: bool = False  # the endpoint goes on reading while it answers
     timing_ms: dict[str, float] = field(default_factory=dict)
 
 
@@ -138,7 +139,8 @@ class _Guard:
             info.status = message["status"]
             headers = MutableHeaders(scope=message)
             if not info.body_complete and not info.client_gone:
-                await self._discard(_SOON_S)
+                if not info.answers_early:
+                    await self._discard(_SOON_S)
                 if not info.body_complete:
                     headers["connection"] = "close"
                     self._lingers = True

@@ -1,4 +1,4 @@
-"""A loaded bundle in this process: its state, its thread and its batcher."""
+"""A loaded bundle in this process: its state, its thread, and its batcher or its streams."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from serving.batcher import Answer, MicroBatcher
 from serving.metrics import Metrics
 from serving.responses import RequestError
 from serving.settings import Settings
+from serving.streams import Streams
 from serving.threads import Threads
 
 State = Literal["loading", "ready", "failing", "stuck", "missing", "failed"]
@@ -27,13 +28,14 @@ log = logging.getLogger("serving.hosting")
 class Hosted:
     """How a task of ``captioner.load`` is served.
 
-    ``run(task, items)`` computes a batch and gives a result or an exception for each item;
     ``warm_up(task, size)`` computes a made-up batch of that size, and raises where it cannot.
+    ``run(task, items)`` computes a batch and gives a result or an exception for each item; without
+    it the task gives its results one by one, in threads of its requests (``HostedModel.streams``).
     """
 
     task: str
-    run: Callable[[Any, Sequence[Any]], Sequence[Any]]
     warm_up: Callable[[Any, int], None]
+    run: Callable[[Any, Sequence[Any]], Sequence[Any]] | None = None
 
 
 class HostedModel:
@@ -49,27 +51,38 @@ class HostedModel:
         self._state: State = "loading"
         self._problem = ""
         self._thread = Threads(1, f"model-{hosted.task}")
-        self._batcher: MicroBatcher[Any, Any] = MicroBatcher(
-            lambda items: hosted.run(self.task, items),
-            self._thread,
-            max_batch=settings.max_batch,
-            max_queue=settings.max_queue,
-            observer=metrics.for_task(hosted.task),
-        )
+        self._batcher: MicroBatcher[Any, Any] | None = None
+        self._streams: Streams | None = None
+        self._engine: MicroBatcher[Any, Any] | Streams
+        if (run := hosted.run) is not None:
+            self._engine = self._batcher = MicroBatcher(
+                lambda items: run(self.task, items),
+                self._thread,
+                max_batch=settings.max_batch,
+                max_queue=settings.max_queue,
+                observer=metrics.for_task(hosted.task),
+            )
+        else:
+            self._engine = self._streams = Streams(
+                hosted.task,
+                count=settings.frames_streams,
+                max_waiting=settings.frames_queue,
+                observer=metrics.for_streams(hosted.task),
+            )
 
     @property
     def state(self) -> State:
         """What the model can do at present."""
-        if self._state == "ready" and self._batcher.busy_s > self._settings.stuck_s:
+        if self._state == "ready" and self._engine.busy_s > self._settings.stuck_s:
             return "stuck"
-        if self._state == "ready" and self._batcher.failures_in_a_row >= FAILURES_UNTIL_FAILING:
+        if self._state == "ready" and self._engine.failures_in_a_row >= FAILURES_UNTIL_FAILING:
             return "failing"
         return self._state
 
     @property
     def waiting(self) -> int:
         """Items in the queue."""
-        return self._batcher.depth
+        return self._engine.depth
 
     async def start(self, load: Load) -> None:
         """Load the bundle and warm it up. A bundle that cannot be used disables its endpoint only.
@@ -93,7 +106,7 @@ class HostedModel:
             self.load_s = time.perf_counter() - began
             self.card, self.metrics = dict(self.task.card), dict(self.task.metrics)
             self._state = "ready"
-            self._batcher.start()
+            self._engine.start()
             fields = {
                 "task": self.hosted.task,
                 "model": self.task.model,
@@ -117,7 +130,17 @@ class HostedModel:
     async def submit(self, item: Any, *, key: Hashable | None, deadline: float) -> Answer[Any]:
         """The model's answer; see :meth:`serving.batcher.MicroBatcher.submit`."""
         self.check_usable()
+        if self._batcher is None:
+            raise TypeError(f"{self.hosted.task} takes no batches")
         return await self._batcher.submit(item, key=key, deadline=deadline)
+
+    @property
+    def streams(self) -> Streams:
+        """What a task without ``run`` gives its results by."""
+        self.check_usable()
+        if self._streams is None:
+            raise TypeError(f"{self.hosted.task} takes batches")
+        return self._streams
 
     async def recovers(self) -> bool:
         """Whether a failing model computes a made-up item now; its failures are then forgotten."""
@@ -128,7 +151,7 @@ class HostedModel:
                 await self._thread.run(self.hosted.warm_up, self.task, 1)
         except Exception:
             return False
-        self._batcher.failures_in_a_row = 0
+        self._engine.failures_in_a_row = 0
         return True
 
     def describe(self) -> dict[str, Any]:
@@ -144,10 +167,11 @@ class HostedModel:
 
     async def close(self, grace_s: float) -> None:
         """Finish the queue within the grace and let the thread go."""
-        await self._batcher.close(grace_s)
+        await self._engine.close(grace_s)
         self._thread.close()
 
     def _load(self, load: Load, name: str | None) -> None:
         self.task = load(self.hosted.task, name)
-        for size in sorted({1, self._settings.max_batch}):
+        sizes = {1} if self._batcher is None else {1, self._settings.max_batch}
+        for size in sorted(sizes):
             self.hosted.warm_up(self.task, size)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from prometheus_client import (
@@ -20,6 +20,8 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from serving.jobs.store import STATES
 
 CONTENT_TYPE: str = CONTENT_TYPE_LATEST
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -80,6 +82,23 @@ class Metrics:
             multiprocess_mode="livesum", registry=registry,
         )  # fmt: skip
 
+        self._frames = Counter(
+            "captioner_frames_labelled", "Frames of videos labelled for requests", ["task"],
+            registry=registry,
+        )  # fmt: skip
+        self._first_seconds = Histogram(
+            "captioner_first_result_seconds",
+            "Seconds from a video's first byte (or its last, where its end is needed) to a label",
+            ["task"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+
+        self._jobs = Gauge(
+            "captioner_jobs", "Jobs by state", ["state"], multiprocess_mode="mostrecent",
+            registry=registry,
+        )  # fmt: skip
+
     def request(self, route: str, method: str, status: int, error: str, seconds: float) -> None:
         """Count one finished request."""
         method = method if method in METHODS else "other"
@@ -88,9 +107,18 @@ class Metrics:
         if error:
             self._errors.labels(error).inc()
 
+    def jobs(self, counts: Mapping[str, int]) -> None:
+        """Set how many jobs there are of each state; none where it is not named."""
+        for state in STATES:
+            self._jobs.labels(state).set(counts.get(state, 0))
+
     def for_task(self, task: str) -> TaskMetrics:
         """What a task's batcher reports to."""
         return TaskMetrics(self, task)
+
+    def for_streams(self, task: str) -> StreamMetrics:
+        """What a task's streams report to."""
+        return StreamMetrics(self, task)
 
     def exposition(self) -> bytes:
         """All values in Prometheus' text format, of all workers together."""
@@ -126,6 +154,35 @@ class TaskMetrics:
 
     def depth(self, waiting: int) -> None:
         """So many items wait now."""
+        self._depth.set(waiting)
+
+
+class StreamMetrics:
+    """One task's share of the metrics: a :class:`serving.streams.Observer`."""
+
+    def __init__(self, metrics: Metrics, task: str) -> None:
+        self._frames = metrics._frames.labels(task)
+        self._model_seconds = metrics._model_seconds.labels(task)
+        self._first_seconds = metrics._first_seconds.labels(task)
+        self._depth = metrics._depth.labels(task)
+        reasons = ("rejected", "expired", "cancelled")
+        self._lost = {reason: metrics._lost.labels(task, reason) for reason in reasons}
+
+    def first(self, seconds: float) -> None:
+        """A client has got its first result after so many seconds."""
+        self._first_seconds.observe(seconds)
+
+    def ended(self, results: int, seconds: float) -> None:
+        """A request has got its last result."""
+        self._frames.inc(max(0, results - 1))  # the last is the summary
+        self._model_seconds.observe(seconds)
+
+    def lost(self, reason: str) -> None:
+        """A request left without its results."""
+        self._lost[reason].inc()
+
+    def depth(self, waiting: int) -> None:
+        """So many requests wait now."""
         self._depth.set(waiting)
 
 

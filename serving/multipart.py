@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,11 +15,21 @@ from serving.responses import RequestError, quoted
 PLAIN_ENCODINGS = (b"", b"7bit", b"8bit", b"binary")
 
 
-class Upload(NamedTuple):
-    """A file's bytes and the text fields that came with it, in their order."""
+class FileField(NamedTuple):
+    """The file that an endpoint takes: its field, an example's name and media type, the text
+    fields that may stand beside it, and what to do with a larger file.
+    """
 
-    file: bytes
-    fields: Pairs
+    name: str
+    example: str
+    media_type: str
+    options: frozenset[str]
+    larger: str = ""
+
+    @property
+    def media(self) -> str:
+        """``image`` or ``video``."""
+        return self.media_type.partition("/")[0]
 
 
 @dataclass(frozen=True)
@@ -43,25 +53,33 @@ def content_type(header: str) -> tuple[str, dict[str, str]]:
 class MultipartForm:
     """Takes a body in chunks, keeps the known parts, refuses the rest as soon as it is certain.
 
-    What a file is called and which type its part claims is not looked at: the bytes decide.
+    The file's bytes go to ``write`` as they come. What a file is called and which type its part
+    claims is not looked at: the bytes decide.
+
+    ``before_file``: the text fields that stood before the file, once it has begun; None until then.
     """
 
     def __init__(
-        self, boundary: str, file_field: str, text_fields: frozenset[str], limits: BodyLimits
+        self,
+        boundary: str,
+        file: FileField,
+        limits: BodyLimits,
+        write: Callable[[bytes], object],
     ) -> None:
         if not 1 <= len(boundary) <= 70:
             raise _invalid("its Content-Type has no boundary of 1 to 70 characters")
-        self._file_field = file_field
-        self._text_fields = text_fields
+        self.before_file: Pairs | None = None
+        self._file = file
         self._limits = limits
+        self._write = write
         self._parts = 0
         self._headers: dict[bytes, bytes] = {}
         self._header_name = b""
         self._header_value = b""
         self._name = ""
-        self._data: bytearray | None = None  # None: a part that nobody asked for is not kept
+        self._keep: Callable[[bytes], object] | None = None  # what takes the part; None: nobody
+        self._kept = 0
         self._limit = 0
-        self._file: bytearray | None = None
         self._fields: list[tuple[str, bytearray]] = []
         self._unknown: list[str] = []
         self._closed = False
@@ -85,25 +103,29 @@ class MultipartForm:
         except FormParserError as error:
             raise _invalid("it does not follow its boundary") from error
 
-    def finish(self) -> Upload:
-        """The file and the fields, once the body is here."""
+    def finish(self) -> Pairs:
+        """The text fields in their order, once the body is here."""
         if not self._closed:
             raise _invalid("it ends before its closing boundary")
-        if self._file is None:
+        name = self._file.name
+        if self.before_file is None:
             others = f"; got {', '.join(map(quoted, self._unknown[:3]))}" if self._unknown else ""
             raise RequestError(
                 "missing_field",
-                f"the form has no file {self._file_field!r}{others}.",
-                hint=f"curl -F {self._file_field}=@photo.jpg",
+                f"the form has no file {name!r}{others}.",
+                hint=f"curl -F {name}=@{self._file.example}",
             )
         if self._unknown:
-            names = ", ".join(sorted({self._file_field} | self._text_fields))
+            names = ", ".join(sorted({name} | self._file.options))
             raise RequestError(
                 "unknown_field",
                 f"there is no field {quoted(self._unknown[0])}.",
                 hint=f"The fields are: {names}.",
             )
-        return Upload(bytes(self._file), [(name, _text(name, data)) for name, data in self._fields])
+        return self._texts()
+
+    def _texts(self) -> Pairs:
+        return [(name, _text(name, data)) for name, data in self._fields]
 
     def _on_part_begin(self) -> None:
         self._parts += 1
@@ -135,35 +157,42 @@ class MultipartForm:
 
     def _begin_part(self, name: str, is_file: bool) -> None:
         self._name = name
-        self._data = None
-        if name == self._file_field:
+        self._keep = None
+        self._kept = 0
+        if name == self._file.name:
             if not is_file:
                 raise RequestError(
                     "not_a_file",
                     f"{name!r} is text, not a file.",
-                    hint=f"URLs and paths are not opened; curl -F {name}=@photo.jpg sends a file.",
+                    hint=f"URLs and paths are not opened; curl -F {name}=@{self._file.example} "
+                    "sends a file.",
                 )
-            if self._file is not None:
+            if self.before_file is not None:
                 raise RequestError("too_many_files", f"{name!r} takes one file, got more.")
-            self._data = self._file = bytearray()
+            self.before_file = self._texts()
+            self._keep = self._write
             self._limit = self._limits.max_file_bytes
-        elif name in self._text_fields:
+        elif name in self._file.options:
             if is_file:
                 raise _invalid(f"the option {name!r} is sent as a file")
-            self._data = bytearray()
-            self._fields.append((name, self._data))
+            text = bytearray()
+            self._fields.append((name, text))
+            self._keep = text.extend
             self._limit = self._limits.max_field_bytes
         else:
             self._unknown.append(name)
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
-        if self._data is None:
+        if self._keep is None:
             return
-        if len(self._data) + end - start > self._limit:
+        self._kept += end - start
+        if self._kept > self._limit:
             raise RequestError(
-                "payload_too_large", f"{self._name!r} is larger than {self._limit} bytes."
+                "payload_too_large",
+                f"{self._name!r} is larger than {self._limit} bytes.",
+                hint=self._file.larger if self._name == self._file.name else "",
             )
-        self._data += data[start:end]
+        self._keep(data[start:end])
 
     def _on_end(self) -> None:
         self._closed = True

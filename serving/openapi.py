@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -13,8 +14,8 @@ from serving.responses import ERRORS, RETRIED
 from serving.settings import Settings
 
 DESCRIPTION = """\
-Captions for photos. Every answer carries `X-Request-ID`, taken from the request where it is 1 to 64
-letters, digits, `.`, `_` or `-`. Every error is a JSON object
+Captions for photos and labels for videos. Every answer carries `X-Request-ID`, taken from the
+request where it is 1 to 64 letters, digits, `.`, `_` or `-`. Every error is a JSON object
 `{"error": {"code", "message", "request_id"}}`; its code is stable, its message is for people. 429
 and 503 carry `Retry-After`. Requests must name one of the service's own hosts. What HTTP itself
 forbids (a malformed request line, header or Content-Length) is refused with a plain-text 400 by the
@@ -43,6 +44,7 @@ _RETRY_AFTER = {
     "description": "Seconds to wait before another attempt.",
     "schema": {"type": "integer", "minimum": 1, "maximum": 60},
 }
+_LOCATION = {"description": "Where the job is.", "schema": {"type": "string"}}
 _ALLOW = {"description": "The methods that are possible.", "schema": {"type": "string"}}
 
 
@@ -65,6 +67,14 @@ def build_document(endpoints: Sequence[Endpoint], settings: Settings) -> dict[st
                 "max_queue": settings.max_queue,
                 "read_timeout_s": settings.read_timeout_s,
                 "deadline_s": settings.deadline_s,
+                "frames_max_bytes": settings.frames_max_bytes,
+                "frames_max_s": settings.frames_max_s,
+                "frames_max_frames": settings.frames_max_frames,
+                "jobs_max_bytes": settings.jobs_max_bytes,
+                "jobs_max_s": settings.jobs_max_s,
+                "jobs_max_frames": settings.jobs_max_frames,
+                "jobs_queue": settings.jobs_queue,
+                "jobs_keep_s": settings.jobs_keep_s,
             },
         },
         "servers": [{"url": "/"}],
@@ -75,7 +85,7 @@ def build_document(endpoints: Sequence[Endpoint], settings: Settings) -> dict[st
 
 def _operation(endpoint: Endpoint) -> dict[str, Any]:
     operation: dict[str, Any] = {
-        "operationId": f"{endpoint.method.lower()}_{endpoint.path.strip('/') or 'index'}",
+        "operationId": f"{endpoint.method.lower()}_{_name_of(endpoint.path)}",
         "summary": endpoint.summary,
         "description": endpoint.description,
         "parameters": [*map(_query_parameter, endpoint.options), *endpoint.parameters],
@@ -83,6 +93,10 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
         "responses": _responses(endpoint),
     }
     return {key: value for key, value in operation.items() if value}
+
+
+def _name_of(path: str) -> str:
+    return re.sub(r"[^a-z.]+", "_", path).strip("_") or "index"
 
 
 def _query_parameter(option: Option) -> dict[str, Any]:
@@ -115,9 +129,11 @@ def _responses(endpoint: Endpoint) -> dict[str, Any]:
             headers["Retry-After"] = _RETRY_AFTER
         if "method_not_allowed" in codes:
             headers["Allow"] = _ALLOW
+        if status in (201, 202) and "{" not in endpoint.path:
+            headers["Location"] = _LOCATION
         responses[str(status)] = {
             "description": meanings or "As asked for.",
             "headers": headers,
-            "content": content,
+            **({"content": content} if content else {}),
         }
     return responses

@@ -23,14 +23,18 @@ _BOOLEAN = {"true": True, "1": True, "false": False, "0": False}
 
 @dataclass(frozen=True)
 class Option:
-    """One option of an endpoint: name, JSON type, inclusive range, and what it does."""
+    """One option of an endpoint: name, JSON type, inclusive range, and what it does.
+
+    A string is one of ``choices``.
+    """
 
     name: str
-    type: Literal["integer", "number", "boolean"]
+    type: Literal["integer", "number", "boolean", "string"]
     description: str
     minimum: float | None = None
     maximum: float | None = None
     default: Any = None
+    choices: tuple[str, ...] = ()
 
     def read(self, text: str) -> Any:
         """The value in ``text``.
@@ -41,6 +45,8 @@ class Option:
         value: Any = None
         if self.type == "boolean":
             value = _BOOLEAN.get(text.lower())
+        elif self.type == "string":
+            value = text
         elif self.type == "integer" and _INTEGER.fullmatch(text):
             value = int(text)
         elif self.type == "number" and _NUMBER.fullmatch(text):
@@ -60,15 +66,16 @@ class Option:
             "boolean": kind is bool,
             "integer": kind is int,
             "number": kind in (int, float),
+            "string": value in self.choices,
         }[self.type]
-        if not fits or (kind is not bool and not self._is_within(value)):
+        if not fits or (kind in (int, float) and not self._is_within(value)):
             raise self._refusal(str(value))
         return value
 
     def schema(self) -> dict[str, Any]:
         """The option as a JSON Schema."""
-        schema = {"type": self.type, "minimum": self.minimum, "maximum": self.maximum}
-        schema["default"] = self.default
+        schema: dict[str, Any] = {"type": self.type, "enum": list(self.choices) or None}
+        schema |= {"minimum": self.minimum, "maximum": self.maximum, "default": self.default}
         return {key: value for key, value in schema.items() if value is not None}
 
     def _is_within(self, value: float) -> bool:
@@ -84,6 +91,8 @@ class Option:
     def _wanted(self) -> str:
         if self.type == "boolean":
             return "It takes true or false."
+        if self.type == "string":
+            return f"It takes {', '.join(self.choices)}."
         noun = "a whole number" if self.type == "integer" else "a number"
         return f"It takes {noun} from {self.minimum} to {self.maximum}."
 

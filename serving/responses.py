@@ -37,12 +37,18 @@ ERRORS: dict[str, Kind] = {
     "too_many_files": Kind(400, "More than one file in a field that takes one."),
     "too_many_parts": Kind(400, "More parts or options than the limit."),
     "invalid_multipart": Kind(400, "The multipart body is malformed, cut or not closed."),
+    "late_field": Kind(400, "A form's option stands behind the file whose labels are streamed."),
     "invalid_json": Kind(400, "The body is not valid JSON in UTF-8."),
     "not_found": Kind(404, "No endpoint at this path."),
     "model_not_available": Kind(404, "No usable bundle for this endpoint's task is installed."),
+    "job_not_found": Kind(404, "No job has this id, or it is long forgotten."),
     "method_not_allowed": Kind(405, "The endpoint does not take this method; see Allow."),
     "not_acceptable": Kind(406, "The Accept header excludes every type this endpoint produces."),
     "request_timeout": Kind(408, "The body did not arrive in time."),
+    "job_not_finished": Kind(409, "The job waits or runs; there is no result yet."),
+    "job_cancelled": Kind(410, "The job was cancelled and has no result."),
+    "job_expired": Kind(410, "The job's result is not kept any more."),
+    "use_jobs": Kind(413, "The video is longer than this endpoint labels; /frames/jobs takes it."),
     "payload_too_large": Kind(413, "The body, or one field of it, is larger than the limit."),
     "unsupported_media_type": Kind(415, "The endpoint does not take this Content-Type."),
     "unsupported_content_encoding": Kind(415, "Compressed bodies are not taken."),
@@ -55,16 +61,23 @@ ERRORS: dict[str, Kind] = {
     "video_too_large": Kind(413, "The video has more bytes, pixels or frames than the limit."),
     "video_too_long": Kind(413, "The video lasts longer than the limit."),
     "video_timeout": Kind(422, "Reading the video takes longer than the limit."),
+    "job_timeout": Kind(422, "Labelling the video took longer than a job may."),
     "image_too_small": Kind(422, "A side of the image is shorter than the limit."),
     "invalid_option": Kind(422, "An option's value is out of range or contradicts another."),
     "invalid_input": Kind(422, "The input cannot be used."),
     "overloaded": Kind(429, "Too much is waiting already; try again after Retry-After."),
+    "job_interrupted": Kind(500, "The process that ran the job ended each time it was tried."),
     "internal": Kind(500, "A fault of the service; its log has the request id."),
     "not_ready": Kind(503, "The model is still being loaded; try again after Retry-After."),
     "shutting_down": Kind(503, "The service is ending; try again after Retry-After."),
     "deadline_exceeded": Kind(503, "No answer within the deadline; try again after Retry-After."),
+    "storage_full": Kind(503, "No room on disk for the video; try again after Retry-After."),
+    "storage_unavailable": Kind(503, "Videos cannot be stored; try again after Retry-After."),
 }
-RETRIED = ("overloaded", "not_ready", "shutting_down", "deadline_exceeded")
+RETRIED = (
+    "overloaded", "not_ready", "shutting_down", "deadline_exceeded", "storage_full",
+    "storage_unavailable",
+)  # fmt: skip
 """Errors that another attempt may not meet: their answers carry Retry-After."""
 
 MAX_QUOTED = 80
@@ -90,6 +103,10 @@ class RequestError(UserError):
         self.headers = dict(headers or {})
         if code in RETRIED:
             self.headers["retry-after"] = str(min(60, max(1, math.ceil(retry_after or 1))))
+
+
+class JobFailure(RequestError):
+    """How a job has failed, told again: a key of ``ERRORS`` and a message."""
 
 
 def quoted(text: str) -> str:
@@ -119,7 +136,12 @@ def error_code(error: Exception) -> str:
 def error_response(error: Exception, request_id: str) -> Response:
     """The answer for an exception; ``internal`` is not explained to the client."""
     code = error_code(error)
-    message = str(error) if code != "internal" else "The service failed to answer this request."
-    body = {"error": {"code": code, "message": message, "request_id": request_id}}
     headers = error.headers if isinstance(error, RequestError) else None
-    return json_response(body, ERRORS[code].status, headers)
+    return json_response(error_body(error, request_id), ERRORS[code].status, headers)
+
+
+def error_body(error: Exception, request_id: str) -> dict[str, Any]:
+    """The body of that answer, which is also the last record of a stream that failed."""
+    code = error_code(error)
+    message = str(error) if code != "internal" else "The service failed to answer this request."
+    return {"error": {"code": code, "message": message, "request_id": request_id}}

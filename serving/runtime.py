@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from captioner.errors import UserError
 from serving.hosting import Hosted, HostedModel, Load
+from serving.jobs.desk import JobDesk
 from serving.metrics import Metrics
 from serving.multipart import BodyLimits
 from serving.responses import RequestError
@@ -39,6 +40,9 @@ class Runtime:
             read_timeout_s=settings.read_timeout_s,
             stall_timeout_s=settings.stall_timeout_s,
         )
+        self.video_budget = Budget(settings.jobs_disk_bytes)
+        self.uploads = 0
+        self.jobs = JobDesk(settings)
         self.models: dict[str, HostedModel] = {}
         self.started_at = time.time()
         self._hosted = tuple(hosted)
@@ -55,12 +59,16 @@ class Runtime:
             self.models[hosted.task] = HostedModel(hosted, self.settings, self.metrics)
         for model in self.models.values():  # one after the other: loading is work for all cores
             await model.start(self._load)
+        if any(hosted.task == "frames" for hosted in self._hosted):
+            await self.jobs.start()
         self._state = "ready"
 
     async def close(self) -> None:
         """Refuse what is new, finish what waits, let the threads go."""
         self._state = "ending"
-        await asyncio.gather(*(model.close(CLOSING_GRACE_S) for model in self.models.values()))
+        await asyncio.gather(
+            self.jobs.close(), *(model.close(CLOSING_GRACE_S) for model in self.models.values())
+        )
         if self._decoders is not None:
             self._decoders.close()
 

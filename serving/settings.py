@@ -68,6 +68,51 @@ class Settings:
 
     max_batch: int = 8
     max_queue: int = 64
+
+    state_dir: str = ""
+    """Where uploads of videos, jobs and their results lie, for this user's eyes only. Without it
+    ``captioner`` in ``XDG_STATE_HOME`` (``~/.local/state``). Instances may share one."""
+
+    video_read_timeout_s: float = 600.0
+    """For a whole video to arrive."""
+
+    max_uploads: int = 16
+    """Videos that arrive at a time, in one process."""
+
+    frames_max_bytes: int = 100 * 2**20
+    """Of a video sent to ``/frames``; likewise the next two. What is more is a job."""
+
+    frames_max_s: float = 60.0
+    frames_max_frames: int = 600
+    frames_streams: int = 2
+    """Videos of ``/frames`` that are labelled at a time, in one process."""
+
+    frames_queue: int = 8
+    """Videos that are here and wait for that."""
+
+    frames_deadline_s: float = 60.0
+    """As ``deadline_s``, for ``/frames``."""
+
+    jobs_max_bytes: int = 2**30
+    """Of a video sent to ``/frames/jobs``; likewise the next two."""
+
+    jobs_max_s: float = 7200.0
+    jobs_max_frames: int = 50_000
+    jobs_queue: int = 32
+    """Jobs that wait. One runs at a time."""
+
+    jobs_time_s: float = 7200.0
+    """For one job to run."""
+
+    jobs_memory_bytes: int = 4 * 2**30
+    """For the process that runs jobs; more ends it, and the job fails."""
+
+    jobs_disk_bytes: int = 8 * 2**30
+    """For the videos and results of all jobs together."""
+
+    jobs_keep_s: float = 24 * 3600.0
+    """How long a finished job's result is kept."""
+
     stuck_s: float = 60.0
     """A model that computes for longer is stuck: ``/livez`` says so, and a restart is due."""
 
@@ -100,12 +145,25 @@ class Settings:
     @property
     def max_deadline_s(self) -> float:
         """The longest deadline that a request may ask for."""
-        return max(60.0, self.deadline_s)
+        return max(60.0, self.deadline_s, self.frames_deadline_s)
 
     @property
     def longest_request_s(self) -> float:
         """No request takes longer than this: reading, deadline, and refusing at the end."""
-        return self.read_timeout_s + self.max_deadline_s + 15.0
+        reading = max(self.read_timeout_s, self.video_read_timeout_s)
+        return reading + self.max_deadline_s + 15.0
+
+    def as_environment(self) -> dict[str, str]:
+        """The variables that :meth:`from_environment` reads these settings from."""
+        environment = {}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, Mapping):
+                value = ",".join(f"{task}={bundle}" for task, bundle in value.items())
+            elif isinstance(value, tuple):
+                value = ",".join(value)
+            environment[PREFIX + item.name.upper()] = str(value)
+        return environment
 
 
 def bracketed(address: str) -> str:
@@ -187,6 +245,15 @@ def _models(variable: str, text: str) -> dict[str, str]:
     return chosen
 
 
+def _directory(variable: str, text: str) -> str:
+    if text and not os.path.isabs(os.path.expanduser(text)):
+        raise InvalidSetting(
+            f"{variable} must be a directory's whole path, got {text!r}.",
+            hint="Such as: /var/lib/captioner",
+        )
+    return os.path.expanduser(text)
+
+
 def _level(variable: str, text: str) -> str:
     levels = ("DEBUG", "INFO", "WARNING", "ERROR")
     if text.upper() not in levels:
@@ -213,5 +280,22 @@ _READERS: dict[str, Callable[[str, str], Any]] = {
     "max_batch": _number(int, 1, 256),
     "max_queue": _number(int, 1, 10_000),
     "stuck_s": _number(float, 1, 3600),
+    "state_dir": _directory,
+    "video_read_timeout_s": _number(float, 0.1, 7200),
+    "max_uploads": _number(int, 1, 10_000),
+    "frames_max_bytes": _number(int, 1024, 2**31),
+    "frames_max_s": _number(float, 0.1, 3600),
+    "frames_max_frames": _number(int, 1, 100_000),
+    "frames_streams": _number(int, 1, 64),
+    "frames_queue": _number(int, 0, 1000),
+    "frames_deadline_s": _number(float, 0.1, 600),
+    "jobs_max_bytes": _number(int, 1024, 2**40),
+    "jobs_max_s": _number(float, 0.1, 1e6),
+    "jobs_max_frames": _number(int, 1, 10**7),
+    "jobs_queue": _number(int, 1, 100_000),
+    "jobs_time_s": _number(float, 0.1, 1e6),
+    "jobs_memory_bytes": _number(int, 2**29, 2**44),
+    "jobs_disk_bytes": _number(int, 2**20, 2**50),
+    "jobs_keep_s": _number(float, 0.1, 1e7),
     "log_level": _level,
 }

@@ -1,7 +1,7 @@
 """A request's body, within limits: bytes counted and clocks watched while it arrives.
 
-Everything stays in memory, and all bodies together within :class:`Budget`. Nothing is written to
-disk, no name a client sends is used, and no URL or path is followed.
+A photo stays in memory, and all bodies together within :class:`Budget`; a video goes to a
+:class:`serving.spool.Spool`. No name a client sends is used, and no URL or path is followed.
 """
 
 from __future__ import annotations
@@ -16,14 +16,17 @@ from starlette.requests import Request
 from starlette.types import Receive
 
 from serving.edge import ClientGone
-from serving.multipart import BodyLimits, MultipartForm, Upload, content_type
+from serving.multipart import BodyLimits, FileField, MultipartForm, content_type
 from serving.options import Pairs, pairs_of
 from serving.responses import RequestError, quoted
 
 T = TypeVar("T")
 MULTIPART_EXTRA = 2**20  # boundaries, part headers and text fields on top of one file
-RAW_TYPES = re.compile(r"image/[a-z0-9!#$&^_.+-]+|application/octet-stream|")
+RAW_TYPES = ("application/octet-stream", "")
+MEDIA_SUBTYPE = r"/[a-z0-9!#$&^_.+-]+"
+ALSO = {"video": ("image/gif", "application/mp4")}
 FORM = "application/x-www-form-urlencoded"
+MAX_URL = 4096
 _URL = re.compile(rb"\s*[a-z][a-z0-9+.-]{1,20}://[!-~]{1,2000}\s*", re.IGNORECASE)
 
 
@@ -55,57 +58,97 @@ class Budget:
             self.held -= taken
 
 
-async def read_upload(
-    request: Request,
-    take: Callable[[int], None],
-    limits: BodyLimits,
-    *,
-    file_field: str,
-    text_fields: frozenset[str],
-) -> Upload:
-    """The file in a request's body, with the form's text fields.
+class FileBody:
+    """A request's body that is one file, or a form with one file and text fields.
 
-    The body is the file itself (``image/*``, ``application/octet-stream`` or no type at all) or a
-    ``multipart/form-data`` with one part ``file_field`` and any of ``text_fields``.
+    The file is the body itself (its media type, ``application/octet-stream`` or no type at all) or
+    the one file of a ``multipart/form-data``. Its bytes go to ``write`` as they come.
 
-    Raises:
-        RequestError: anything else, or more than the limits.
-        ClientGone: the client left before the end.
+    Raises RequestError for a head that is refused.
     """
-    media_type, parameters = content_type(request.headers.get("content-type", ""))
-    form: MultipartForm | None = None
-    limit = limits.max_file_bytes
-    if media_type == "multipart/form-data":
-        limit += MULTIPART_EXTRA
-    _check_head(request, media_type, limit)
-    if media_type == "multipart/form-data":
-        form = MultipartForm(parameters.get("boundary", ""), file_field, text_fields, limits)
 
-    body = bytearray()
-    size = 0
+    def __init__(
+        self,
+        request: Request,
+        take: Callable[[int], None],
+        limits: BodyLimits,
+        file: FileField,
+        write: Callable[[bytes], object],
+    ) -> None:
+        self.size = 0
+        self._receive = request.receive
+        self._take = take
+        self._limits = limits
+        self._file = file
+        self._write = write
+        self._begun = b""  # enough of a small body to say what else it is
+        self._media_type, parameters = content_type(request.headers.get("content-type", ""))
+        multipart = self._media_type == "multipart/form-data"
+        self._limit = limits.max_file_bytes + (MULTIPART_EXTRA if multipart else 0)
+        _check_length(request, self._limit, hint=file.larger)
+        _check_encoding(request)
+        if not (
+            multipart or self._media_type in (FORM, *RAW_TYPES, *ALSO.get(file.media, ()))
+        ) and (not re.fullmatch(file.media + MEDIA_SUBTYPE, self._media_type)):
+            wanted = f"multipart/form-data, {file.media}/* or application/octet-stream"
+            raise _unsupported(self._media_type, wanted)
+        self._form: MultipartForm | None = None
+        if multipart:
+            boundary = parameters.get("boundary", "")
+            self._form = MultipartForm(boundary, file, limits, self._keep)
 
-    def consume(chunk: bytes) -> None:
-        nonlocal size
-        size += len(chunk)
-        if size > limit:
-            raise _too_large(limit)
-        take(len(chunk))
-        if form is None:
-            body.extend(chunk)
+    @property
+    def options(self) -> Pairs | None:
+        """Text fields that stood before the file; None until it begins."""
+        return self._form.before_file if self._form is not None else []
+
+    async def read(self) -> Pairs:
+        """Take the body to its end; gives its text fields in their order.
+
+        Raises:
+            RequestError: anything that is no such body, or more than the limits.
+            ClientGone: the client left before the end.
+        """
+        await receive_body(self._receive, self._consume, self._limits)
+        if self.size == 0:
+            raise RequestError("empty_body", "the request has no body.", hint=_how(self._file))
+        if self._media_type == FORM:
+            _refuse_form(self._begun, self._file)
+        fields = self._form.finish() if self._form is not None else []
+        if len(self._begun) <= MAX_URL and _URL.fullmatch(self._begun):
+            raise RequestError(
+                "not_a_file",
+                "the body is a URL, and URLs are not fetched.",
+                hint=_how(self._file),
+            )
+        return fields
+
+    def _consume(self, chunk: bytes) -> None:
+        self.size += len(chunk)
+        if self.size > self._limit:
+            raise _too_large(self._limit, self._file.larger)
+        self._take(len(chunk))
+        if self._form is not None:
+            self._form.feed(chunk)
         else:
-            form.feed(chunk)
+            self._keep(chunk)
 
-    await receive_body(request.receive, consume, limits)
-    if size == 0:
-        raise RequestError("empty_body", "the request has no body.", hint=_how(file_field))
-    if media_type == FORM:
-        _refuse_form(bytes(body), file_field)
-    upload = form.finish() if form is not None else Upload(bytes(body), [])
-    if len(upload.file) <= 2048 and _URL.fullmatch(upload.file):
-        raise RequestError(
-            "not_a_file", "the body is a URL, and URLs are not fetched.", hint=_how(file_field)
-        )
-    return upload
+    def _keep(self, data: bytes) -> None:
+        if len(self._begun) <= MAX_URL:
+            self._begun += data[: MAX_URL + 1]
+        self._write(data)
+
+
+async def read_upload(
+    request: Request, take: Callable[[int], None], limits: BodyLimits, file: FileField
+) -> tuple[bytes, Pairs]:
+    """The file in a request's body, whole and in memory, and the form's text fields.
+
+    Raises as :class:`FileBody`.
+    """
+    data = bytearray()
+    fields = await FileBody(request, take, limits, file, data.extend).read()
+    return bytes(data), fields
 
 
 async def read_bytes(
@@ -178,20 +221,12 @@ async def _disconnect(receive: Receive) -> None:
         pass
 
 
-def _check_head(request: Request, media_type: str, limit: int) -> None:
-    _check_length(request, limit)
-    _check_encoding(request)
-    if media_type in ("multipart/form-data", FORM) or RAW_TYPES.fullmatch(media_type):
-        return
-    raise _unsupported(media_type, "multipart/form-data, image/* or application/octet-stream")
-
-
-def _check_length(request: Request, limit: int) -> None:
+def _check_length(request: Request, limit: int, *, hint: str = "") -> None:
     length = request.headers.get("content-length", "0")
     if not re.fullmatch(r"[0-9]{1,18}", length):
         raise RequestError("invalid_header", f"Content-Length is {quoted(length)}.")
     if int(length) > limit:
-        raise _too_large(limit)
+        raise _too_large(limit, hint)
 
 
 def _check_encoding(request: Request) -> None:
@@ -211,24 +246,22 @@ def _unsupported(given: str, wanted: str) -> RequestError:
     )
 
 
-def _too_large(limit: int) -> RequestError:
-    return RequestError("payload_too_large", f"the body is larger than {limit} bytes.")
+def _too_large(limit: int, hint: str = "") -> RequestError:
+    return RequestError("payload_too_large", f"the body is larger than {limit} bytes.", hint=hint)
 
 
-def _how(file_field: str) -> str:
+def _how(file: FileField) -> str:
     return (
-        f"Send a file's bytes: curl -F {file_field}=@photo.jpg …, or --data-binary @photo.jpg "
-        "with Content-Type: image/jpeg."
+        f"Send a file's bytes: curl -F {file.name}=@{file.example} …, or --data-binary "
+        f"@{file.example} with Content-Type: {file.media_type}."
     )
 
 
-def _refuse_form(body: bytes, file_field: str) -> None:
+def _refuse_form(begun: bytes, file: FileField) -> None:
     """A URL-encoded form carries no file: say what was meant, and open nothing."""
     names: Pairs = []
     with contextlib.suppress(RequestError):
-        names = pairs_of(body[:4096])
-    if any(name == file_field for name, _ in names):
-        raise RequestError(
-            "not_a_file", f"{file_field!r} is text, not a file.", hint=_how(file_field)
-        )
-    raise RequestError("missing_field", f"there is no file {file_field!r}.", hint=_how(file_field))
+        names = pairs_of(begun)
+    if any(name == file.name for name, _ in names):
+        raise RequestError("not_a_file", f"{file.name!r} is text, not a file.", hint=_how(file))
+    raise RequestError("missing_field", f"there is no file {file.name!r}.", hint=_how(file))

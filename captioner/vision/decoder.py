@@ -42,6 +42,11 @@ _MARK_THE_CUT = ("MP4", "AVI")
 
 _PADDING = 2**16  # pixels: decoders round sides up to whole blocks
 
+# FFmpeg looks at two seconds of a video before it gives a frame, for frame rates above all. While
+# the video is still arriving somebody waits for that frame; these tell the rate from less of it.
+_ANALYSED_S = 2.0
+_ANALYSED_IN_ORDER_S = {"MP4": 0.1, "MATROSKA": 0.1, "MPEG-TS": 0.1, "GIF": 0.1, "MPEG-PS": 0.5}
+
 
 class Decoder:
     """The video stream of a file, opened and checked, nothing decoded yet.
@@ -164,6 +169,9 @@ def open_input(source: ByteSource, container: str, limits: VideoLimits) -> Input
     ``container`` as in ``sniff_container``. Raises VideoError, and what ``source`` met.
     """
     demuxer = DEMUXERS[container]
+    analysed_s = _ANALYSED_S
+    if not source.seekable():
+        analysed_s = _ANALYSED_IN_ORDER_S.get(container, _ANALYSED_S)
     try:
         opened = av.open(
             source,
@@ -176,7 +184,7 @@ def open_input(source: ByteSource, container: str, limits: VideoLimits) -> Input
                 "max_streams": "64",
                 # Without decoding, it would look at this much of any video.
                 "probesize": str(2 * 2**20),
-                "analyzeduration": "2000000",  # microseconds
+                "analyzeduration": str(int(1e6 * analysed_s)),
             },
             metadata_errors="replace",
             timeout=limits.max_seconds,

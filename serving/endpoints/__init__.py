@@ -6,11 +6,18 @@ from serving.endpoint import Endpoint
 from serving.endpoints.caption import CAPTION
 from serving.endpoints.catalogue import MODELS
 from serving.endpoints.document import DOCUMENT, INDEX
+from serving.endpoints.frames import FRAMES
 from serving.endpoints.health import HEALTHZ, LIVEZ, READYZ
+from serving.endpoints.jobs import END, LOOK, RESULT, SUBMIT
 from serving.endpoints.status import METRICS, STATUS
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     CAPTION,
+    FRAMES,
+    SUBMIT,
+    LOOK,
+    END,
+    RESULT,
     MODELS,
     STATUS,
     METRICS,

@@ -13,12 +13,12 @@ from starlette.responses import Response
 from serving.deadline import TIMEOUT_PARAMETER, deadline_of
 from serving.endpoint import Endpoint
 from serving.hosting import Hosted
+from serving.multipart import FileField
 from serving.options import Option, pairs_of, read_options
 from serving.responses import json_bytes, json_response
 from serving.runtime import Runtime
 from serving.upload import read_upload, unless_gone
 
-FIELD = "image"
 # The ranges of captioner.tasks.options, which is not imported here: it brings torch, and the
 # supervisor process needs none. A test holds the two together.
 OPTIONS = (
@@ -31,7 +31,7 @@ OPTIONS = (
     Option("max_tokens", "integer", "The longest caption, in words.", 1, 64),
     Option("attention", "boolean", "Adds each word's grid of weights.", default=False),
 )
-NAMES = frozenset(option.name for option in OPTIONS)
+PHOTO = FileField("image", "photo.jpg", "image/jpeg", frozenset(option.name for option in OPTIONS))
 
 
 async def caption(request: Request, runtime: Runtime) -> Response:
@@ -41,17 +41,15 @@ async def caption(request: Request, runtime: Runtime) -> Response:
     query = pairs_of(request.scope["query_string"], max_pairs=runtime.settings.max_parts)
     model = runtime.models["caption"]
     with runtime.budget.reserve() as take:
-        upload = await read_upload(
-            request, take, runtime.limits, file_field=FIELD, text_fields=NAMES
-        )
-        options = CaptionOptions(**read_options([*query, *upload.fields], OPTIONS))
+        photo, fields = await read_upload(request, take, runtime.limits, PHOTO)
+        options = CaptionOptions(**read_options([*query, *fields], OPTIONS))
         options.check()
         began = time.perf_counter()
         deadline = deadline_of(request, runtime.settings)
         prepared = await unless_gone(
-            request.receive, runtime.decode(model.task.prepare, upload.file, deadline=deadline)
+            request.receive, runtime.decode(model.task.prepare, photo, deadline=deadline)
         )
-        del upload
+        del photo
     answer = await unless_gone(
         request.receive,
         model.submit((prepared, options), key=options.batch_key(), deadline=deadline),
@@ -146,7 +144,7 @@ CAPTION = Endpoint(
     method="POST",
     path="/caption",
     handler=caption,
-    hosted=Hosted("caption", run, warm_up),
+    hosted=Hosted("caption", warm_up, run),
     summary="Caption a photo",
     description=(
         "The photo is the body itself (options in the query) or the form's one file `image` "
@@ -162,13 +160,13 @@ CAPTION = Endpoint(
                 "schema": {
                     "type": "object",
                     "properties": {
-                        FIELD: _FILE,
+                        PHOTO.name: _FILE,
                         **{option.name: option.schema() for option in OPTIONS},
                     },
-                    "required": [FIELD],
+                    "required": [PHOTO.name],
                     "additionalProperties": False,
                 },
-                "encoding": {FIELD: {"contentType": "image/*, application/octet-stream"}},
+                "encoding": {PHOTO.name: {"contentType": "image/*, application/octet-stream"}},
             },
             "image/*": {"schema": _FILE},
             "application/octet-stream": {"schema": _FILE},

@@ -31,6 +31,8 @@ async def status(request: Request, runtime: Runtime) -> Response:
             "version": VERSION,
             "uptime_s": round(time.time() - runtime.started_at, 3),
             "buffered_bytes": runtime.budget.held,
+            "videos_arriving": runtime.uploads,
+            "jobs": await runtime.jobs.counts(),
             "models": models,
         }
     )
@@ -38,6 +40,7 @@ async def status(request: Request, runtime: Runtime) -> Response:
 
 async def metrics(request: Request, runtime: Runtime) -> Response:
     """Counters of all processes together."""
+    runtime.metrics.jobs(await runtime.jobs.counts())
     return Response(runtime.metrics.exposition(), media_type=CONTENT_TYPE)
 
 
@@ -48,6 +51,12 @@ _STATUS = {
         "version": {"type": "string"},
         "uptime_s": {"type": "number"},
         "buffered_bytes": {"type": "integer", "minimum": 0},
+        "videos_arriving": {"type": "integer", "minimum": 0},
+        "jobs": {
+            "type": "object",
+            "description": "How many there are of each state, for all processes together.",
+            "additionalProperties": {"type": "integer", "minimum": 0},
+        },
         "models": {
             "type": "array",
             "items": {

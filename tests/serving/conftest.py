@@ -9,6 +9,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,7 @@ import pytest
 import uvicorn
 from PIL import Image
 
+from captioner.errors import MissingBundle
 from captioner.tasks.options import CaptionOptions, CaptionResult, RankedCaption, Word
 from captioner.vision.image import decode_image
 from serving.app import create_app, guarded
@@ -115,9 +117,16 @@ def running(
 ) -> Iterator[Service]:
     """The application behind a real HTTP server in a thread of this process."""
     task = ReadingTask() if task is None else task
+
+    def only_captions(name: str, model: str | None) -> Any:
+        if name != "caption":
+            raise MissingBundle(f"No bundle for {name!r} is installed.")
+        return task
+
+    state = tempfile.TemporaryDirectory()
     app = create_app(
-        Settings(**{"threads": 1, **settings}),
-        load=load or (lambda name, model: task),
+        Settings(**{"threads": 1, "state_dir": state.name, **settings}),
+        load=load or only_captions,
         endpoints=endpoints,
     )
     edge = guarded(app)
@@ -140,6 +149,7 @@ def running(
         finally:
             server.should_exit = True
             thread.join(30)
+            state.cleanup()
     assert not thread.is_alive(), "the server did not stop"
 
 
@@ -147,7 +157,11 @@ def running(
 def process(
     command: Sequence[str], port: int, log: Path, *, cwd: Path = ROOT, **environment: str
 ) -> Iterator[Service]:
-    """A server process and its children, ready, with a log; killed at the end, come what may."""
+    """A server process and its children, ready, with a log; killed at the end, come what may.
+
+    Its state lies beside the log, where it is not told another place.
+    """
+    environment = {"CAPTIONER_STATE_DIR": f"{log}.state"} | environment
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("CAPTIONER_", "BENTOML"))}
     with log.open("wb") as output:
         child = subprocess.Popen(
@@ -222,11 +236,20 @@ def photo(
     return buffer.getvalue()
 
 
+def load_from(bundles: Path) -> dict[str, Any]:
+    """Settings of a service with these bundles, in this process and in that which runs jobs."""
+    from captioner.tasks import load
+
+    models = {task: str(bundles / task) for task in ("caption", "frames")}
+    return {"load": lambda task, model: load(task, model=model), "models": models}
+
+
 @dataclass(frozen=True)
 class Kit:
     """What test modules use of this file: under importlib mode it cannot be imported."""
 
     running: Any = running
+    load_from: Any = load_from
     process: Any = process
     task: Any = ReadingTask
     reading: Any = reading
@@ -249,22 +272,31 @@ def reader() -> Iterator[Service]:
         yield service
 
 
+@pytest.fixture(scope="session")
+def bundles(
+    make_tiny_bundle: Any, make_frames_bundle: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A folder with a captioner and a labeller for videos; nobody changes it."""
+    folder = tmp_path_factory.mktemp("bundles")
+    make_tiny_bundle(folder)
+    make_frames_bundle(folder)
+    return folder
+
+
 @pytest.fixture(
     scope="session", params=["application", pytest.param("bentoml", marks=pytest.mark.slow)]
 )
 def service(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:
-    """A captioning service with a real (random) bundle: in this process, and as users start it."""
-    bundle = request.getfixturevalue("tiny_bundle")
+    """A service with real (random) bundles: in this process, and as users start it."""
+    bundles = request.getfixturevalue("bundles")
     if request.param == "application":
-        from captioner.tasks import load
-
-        with running(load=lambda task, model: load(task, model=str(bundle))) as service:
+        with running(**load_from(bundles)) as service:
             yield service
         return
     port = free_port()
     command = [sys.executable, "-m", "serving", "--port", str(port)]
     log = tmp_path_factory.mktemp("bentoml") / "log"
-    with process(command, port, log, CAPTIONER_BUNDLES=str(bundle.parent)) as service:
+    with process(command, port, log, CAPTIONER_BUNDLES=str(bundles)) as service:
         yield service

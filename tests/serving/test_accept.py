@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.accept import is_acceptable, prefers
+from serving.accept import is_acceptable, preferred, prefers
 
 JSON = ("application/json",)
 
@@ -47,3 +47,22 @@ def test_prometheus_takes_text() -> None:
 def test_a_browser_prefers_html() -> None:
     assert prefers(["text/html,application/xhtml+xml,*/*;q=0.8"], "text/html")
     assert not prefers(["*/*"], "text/html")
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("", "application/json"),
+        ("*/*", "application/json"),
+        ("text/vtt", "text/vtt"),
+        ("text/*", "text/vtt"),
+        ("text/csv, text/vtt", "text/vtt"),  # as good: the service's own order
+        ("text/csv, text/vtt;q=0.9", "text/csv"),
+        ("application/json;q=0, */*;q=0.1", "text/vtt"),
+        ("text/html, */*;q=0.8", "application/json"),
+        ("image/png", None),
+    ],
+)
+def test_the_best_of_what_there_is(header: str, expected: str | None) -> None:
+    produced = ("application/json", "text/vtt", "text/csv")
+    assert preferred([header] if header else [], produced) == expected

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.multipart import BodyLimits, MultipartForm, Upload, content_type
+from serving.multipart import BodyLimits, FileField, MultipartForm, content_type
 from serving.responses import RequestError
 
 LIMITS = BodyLimits(1000, 100, 5, 10, 10)
@@ -17,11 +17,15 @@ TEXT = b'--b\r\nContent-Disposition: form-data; name="q"\r\n\r\n'
 END = b"\r\n--b--\r\n"
 
 
-def read(*chunks: bytes, limits: BodyLimits = LIMITS) -> Upload:
-    form = MultipartForm("b", "image", frozenset({"q", "n"}), limits)
+PHOTO = FileField("image", "photo.jpg", "image/jpeg", frozenset({"q", "n"}))
+
+
+def read(*chunks: bytes, limits: BodyLimits = LIMITS) -> tuple[bytes, list[tuple[str, str]]]:
+    content = bytearray()
+    form = MultipartForm("b", PHOTO, limits, content.extend)
     for chunk in chunks:
         form.feed(chunk)
-    return form.finish()
+    return bytes(content), form.finish()
 
 
 def code_of(*chunks: bytes, limits: BodyLimits = LIMITS) -> str:
@@ -43,8 +47,7 @@ def test_chunks_do_not_matter(content: bytes, cuts: list[int]) -> None:
     content = content.replace(b"\r\n--b", b"")
     body = HEAD + content + b"\r\n" + TEXT + b"x" + END
     at = sorted({0, len(body), *(cut % len(body) for cut in cuts)})
-    upload = read(*[body[a:b] for a, b in pairwise(at)])
-    assert upload == Upload(content, [("q", "x")])
+    assert read(*[body[a:b] for a, b in pairwise(at)]) == (content, [("q", "x")])
 
 
 @given(st.binary(max_size=400))
@@ -64,13 +67,23 @@ def test_a_damaged_form_is_read_or_refused(data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("text", ["123", "null", '"q"', "true", "한국어", " spaces ", ""])
 def test_text_stays_text(text: str) -> None:
-    upload = read(HEAD + b"\r\n" + TEXT + text.encode() + END)
-    assert upload.fields == [("q", text)]
+    assert read(HEAD + b"\r\n" + TEXT + text.encode() + END)[1] == [("q", text)]
 
 
 def test_every_repetition_is_reported() -> None:
-    upload = read(HEAD + b"\r\n" + TEXT + b"1\r\n" + TEXT + b"2" + END)
-    assert upload.fields == [("q", "1"), ("q", "2")]
+    body = HEAD + b"\r\n" + TEXT + b"1\r\n" + TEXT + b"2" + END
+    assert read(body)[1] == [("q", "1"), ("q", "2")]
+
+
+def test_what_stands_before_the_file_is_known_when_it_begins() -> None:
+    form = MultipartForm("b", PHOTO, LIMITS, bytearray().extend)
+    form.feed(TEXT + b"1\r\n")
+    assert form.before_file is None
+    form.feed(HEAD)
+    assert form.before_file == [("q", "1")]
+    form.feed(b"x\r\n" + TEXT + b"2" + END)
+    assert form.before_file == [("q", "1")]
+    assert form.finish() == [("q", "1"), ("q", "2")]
 
 
 def test_limits_hold_while_reading() -> None:
@@ -83,10 +96,11 @@ def test_limits_hold_while_reading() -> None:
 
 
 def test_what_nobody_asked_for_is_not_kept() -> None:
-    form = MultipartForm("b", "image", frozenset(), LIMITS)
+    kept = bytearray()
+    form = MultipartForm("b", PHOTO, LIMITS, kept.extend)
     form.feed(b'--b\r\nContent-Disposition: form-data; name="other"; filename="x"\r\n\r\n')
     form.feed(bytes(900_000))
-    assert form._data is None
+    assert not kept
     assert not form._fields
 
 
@@ -109,11 +123,11 @@ def test_bad_part_headers(head: bytes) -> None:
 
 def test_a_file_without_a_name_is_told_by_its_type() -> None:
     head = b'--b\r\nContent-Disposition: form-data; name="image"\r\nContent-Type: image/png\r\n\r\n'
-    assert read(head + b"bytes" + END).file == b"bytes"
+    assert read(head + b"bytes" + END)[0] == b"bytes"
 
 
 def test_after_the_end_nothing_counts() -> None:
-    assert read(HEAD + b"x" + END, b"anything").file == b"x"
+    assert read(HEAD + b"x" + END, b"anything")[0] == b"x"
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from captioner.errors import InvalidOption
+from captioner.tasks.frame_options import FRAME_RANGES, FrameOptions
 from captioner.tasks.options import RANGES, CaptionOptions
-from serving.endpoints.caption import NAMES, OPTIONS
+from serving import video_request
+from serving.endpoints.caption import OPTIONS, PHOTO
 from serving.options import Option, pairs_of, read_options
 from serving.responses import RequestError
 
@@ -87,7 +89,7 @@ def test_the_table_is_the_librarys() -> None:
     """Names, ranges and defaults: the table is written twice so that the supervisor needs no
     torch."""
     of_library = {item.name: item.default for item in fields(CaptionOptions)}
-    assert set(of_library) == NAMES
+    assert set(of_library) == PHOTO.options
     for option in OPTIONS:
         assert option.default == of_library[option.name]
         if option.type != "boolean":
@@ -104,3 +106,22 @@ def test_the_library_takes_what_the_service_takes(option: Option) -> None:
     for value in (option.minimum - 1, option.maximum + 1):
         with pytest.raises(InvalidOption):
             CaptionOptions(**(company | {option.name: value})).check()
+
+
+def test_the_table_of_videos_is_the_librarys() -> None:
+    of_library = {item.name: item.default for item in fields(FrameOptions)}
+    table = {option.name: option for option in video_request.OPTIONS}
+    assert table.keys() == of_library.keys()
+    for name, option in table.items():
+        assert option.default == of_library[name]
+        if option.type != "boolean":
+            assert (option.minimum, option.maximum) == FRAME_RANGES[name]
+
+
+def test_a_choice() -> None:
+    option = Option("format", "string", "", choices=("json", "vtt"))
+    assert option.read("vtt") == "vtt"
+    assert option.schema() == {"type": "string", "enum": ["json", "vtt"]}
+    for wrong in ("VTT", "", "xml", "json "):
+        assert code_of(lambda wrong=wrong: option.read(wrong)) == "invalid_option"
+    assert code_of(lambda: option.check(1)) == "invalid_option"
