@@ -26,6 +26,7 @@ from captioner.vision.encoder import STAGES
 from training.data.splits import TRAIN
 from training.features import cached_features
 from training.metrics import CaptionMetrics
+from training.optimiser import scheduled
 from training.settings import (
     DecoderSettings,
     EncoderSettings,
@@ -276,18 +277,8 @@ class CaptionModule(lightning.LightningModule):
         encoder = [p for p in self.model.encoder.parameters() if p.requires_grad]
         if encoder:
             groups.append({"params": encoder, "lr": chosen.encoder_lr})
-        optimiser = torch.optim.AdamW(
-            groups, betas=(0.9, 0.98), weight_decay=chosen.weight_decay, fused=True
-        )
-        total = max(1, int(self.trainer.estimated_stepping_batches))
-
-        def share(step: int) -> float:
-            warm = min(1.0, (step + 1) / max(1, chosen.warmup_steps))
-            cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))
-            return warm * (chosen.final + (1 - chosen.final) * cosine)
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, share)
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        steps = int(self.trainer.estimated_stepping_batches)
+        return scheduled(groups, chosen, steps, fused="mixed" not in self.trainer.precision)
 
     # -- checkpoints ------------------------------------------------------------------------
 

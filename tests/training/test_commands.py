@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -189,3 +190,18 @@ def test_bf16_becomes_float32_on_a_cpu_without_it(monkeypatch: pytest.MonkeyPatc
     assert trainer.precision == "32-true"
     monkeypatch.setattr(cli, "_cpu_has_bf16", lambda: True)
     assert cli.Trainer(precision="bf16-mixed", **settings).precision == "bf16-mixed"
+
+
+def test_mixed_precision_trains_with_clipped_gradients(
+    shapes_table: Path, tmp_path: Path, config: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "_cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(sys, "argv", sys.argv[:1])
+    monkeypatch.chdir(tmp_path)
+    path = config(tmp_path, shapes_table, trainer__gradient_clip_val=1.0, trainer__max_steps=2)
+    given = ("--trainer.precision=bf16-mixed", "--trainer.limit_val_batches=0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Lightning's advice
+        built = cli.build(["fit", "--config", str(path), *given])
+    assert built.trainer.precision == "bf16-mixed"
+    assert built.trainer.global_step == 2
