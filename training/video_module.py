@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -22,7 +23,7 @@ from training.settings import OptimiserSettings
 PRETRAINED = {"kind": "resnet", "depth": 18, "output": "pooled", "weights": "IMAGENET1K_V1"}
 
 
-class VideoModule(lightning.LightningModule):
+class VideoModule(lightning.LightningModule, ABC):
     """The encoder's side, the optimiser and the checkpoint.
 
     A data module gives ``classes`` (names), ``multi_label``, ``preprocessing`` and ``every_s``, and
@@ -48,21 +49,21 @@ class VideoModule(lightning.LightningModule):
     # -- what a task adds -------------------------------------------------------------------
 
     @property
+    @abstractmethod
     def monitor(self) -> str:
         """The score that ``best.ckpt`` has the most of."""
-        raise NotImplementedError
 
+    @abstractmethod
     def build(self, encoder: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """The model, and its keyword arguments but for the encoder's, for the bundle."""
-        raise NotImplementedError
 
+    @abstractmethod
     def new_metrics(self) -> Metric:
         """What validation and test collect."""
-        raise NotImplementedError
 
+    @abstractmethod
     def decoding(self) -> dict[str, Any]:
         """A bundle's ``decoding``."""
-        raise NotImplementedError
 
     # -- building ---------------------------------------------------------------------------
 

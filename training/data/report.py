@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from datasets import Dataset, DatasetDict
 
@@ -101,18 +101,28 @@ class Report:
 
     def raise_for_problems(self) -> None:
         """Raise ``DataError`` that counts the problems and names the first of each kind."""
-        if not self.problems:
-            return
-        parts = []
-        for kind, title in KINDS.items():
-            found = [str(problem) for problem in self.problems if problem.kind == kind]
-            if found:
-                more = ", ..." if len(found) > NAMED else ""
-                parts.append(f"{len(found)} {title}: {', '.join(found[:NAMED])}{more}")
-        raise DataError(
-            f"The table has {'; '.join(parts)}.",
-            hint="Mend them, or set on_bad to drop to train without them.",
-        )
+        refuse(self.problems, KINDS, "Mend them, or set on_bad to drop to train without them.")
+
+
+class OfAKind(Protocol):
+    """A problem; as text it names what it was found in."""
+
+    @property
+    def kind(self) -> str:
+        """One of those that the caller of :func:`refuse` lists."""
+
+
+def refuse(problems: Sequence[OfAKind], kinds: Mapping[str, str], hint: str) -> None:
+    """Raise ``DataError`` where there are any, by kind: how many, and the first by name."""
+    if not problems:
+        return
+    parts = []
+    for kind, title in kinds.items():
+        found = [str(problem) for problem in problems if problem.kind == kind]
+        if found:
+            more = ", ..." if len(found) > NAMED else ""
+            parts.append(f"{len(found)} {title}: {', '.join(found[:NAMED])}{more}")
+    raise DataError(f"The table has {'; '.join(parts)}.", hint=hint)
 
 
 def inspect_table(

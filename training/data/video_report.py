@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
 
-from captioner.errors import DataError, UserError
+from captioner.errors import UserError
 from captioner.vision.video import open_video
-from training.data.report import NAMED
+from training.data.report import refuse
 from training.data.splits import SPLITS, picture_key
 from training.data.stretches import ROUNDING_S, Stretch
 from training.data.video_tables import LabelledVideo
@@ -84,18 +84,8 @@ class VideoReport:
 
     def raise_for_problems(self) -> None:
         """Raise ``DataError`` that counts the problems and names the first of each kind."""
-        if not self.problems:
-            return
-        parts = []
-        for kind, title in KINDS.items():
-            found = [str(problem) for problem in self.problems if problem.kind == kind]
-            if found:
-                more = ", ..." if len(found) > NAMED else ""
-                parts.append(f"{len(found)} {title}: {', '.join(found[:NAMED])}{more}")
-        raise DataError(
-            f"The table has {'; '.join(parts)}.",
-            hint="Mend them, or set on_bad to drop to train without these videos.",
-        )
+        hint = "Mend them, or set on_bad to drop to train without these videos."
+        refuse(self.problems, KINDS, hint)
 
 
 def inspect_videos(
