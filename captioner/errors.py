@@ -14,6 +14,10 @@
         │   ├── VideoTooLong      video_too_long
         │   ├── VideoTimeout      video_timeout
         │   └── EmptyVideo        empty_file
+        ├── TextError             invalid_text
+        │   ├── EmptyText         empty_text
+        │   ├── TextTooLong       text_too_long
+        │   └── UnknownCharacters unknown_characters
         ├── InvalidOption         invalid_option
         ├── UnknownOption         unknown_option
         ├── BundleError           invalid_bundle
@@ -119,6 +123,30 @@ class EmptyVideo(VideoError):
     """No bytes at all; a client is told the same as of an empty picture."""
 
     code = EmptyFile.code
+
+
+class TextError(UserError):
+    """A text that a model cannot read as it is."""
+
+    code = "invalid_text"
+
+
+class EmptyText(TextError):
+    """Nothing but white space."""
+
+    code = "empty_text"
+
+
+class TextTooLong(TextError):
+    """More characters, or more texts, than the limits allow."""
+
+    code = "text_too_long"
+
+
+class UnknownCharacters(TextError):
+    """Characters that a character model has never seen."""
+
+    code = "unknown_characters"
 
 
 class InvalidOption(UserError):

@@ -8,9 +8,21 @@ from captioner.search.beam import beam_search
 from captioner.search.model import Memory, Step, TokenModel, repeat
 from captioner.search.options import SearchOptions
 from captioner.search.sampling import sample
+from captioner.search.stream import Emitted, EndlessModel, TokenStream
 from captioner.search.trace import Hypothesis
 
-__all__ = ["Hypothesis", "Memory", "SearchOptions", "Step", "TokenModel", "repeat", "search"]
+__all__ = [
+    "Emitted",
+    "EndlessModel",
+    "Hypothesis",
+    "Memory",
+    "SearchOptions",
+    "Step",
+    "TokenModel",
+    "TokenStream",
+    "repeat",
+    "search",
+]
 
 
 def search(

@@ -1,4 +1,4 @@
-"""Text: cutting captions into words, and numbering words."""
+"""Text: cutting captions into words, texts into pieces and characters, and numbering them."""
 
 from captioner.text.vocabulary import Vocabulary
 from captioner.text.words import join, tokenize
