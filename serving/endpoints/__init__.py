@@ -5,10 +5,11 @@ from __future__ import annotations
 from serving.endpoint import Endpoint
 from serving.endpoints.caption import CAPTION
 from serving.endpoints.catalogue import MODELS
-from serving.endpoints.document import DOCUMENT, INDEX
+from serving.endpoints.document import DOCUMENT
 from serving.endpoints.frames import FRAMES
 from serving.endpoints.health import HEALTHZ, LIVEZ, READYZ
 from serving.endpoints.jobs import END, LOOK, RESULT, SUBMIT
+from serving.endpoints.page import FILE, INDEX
 from serving.endpoints.status import METRICS, STATUS
 
 ENDPOINTS: tuple[Endpoint, ...] = (
@@ -23,6 +24,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     METRICS,
     DOCUMENT,
     INDEX,
+    FILE,
     LIVEZ,
     READYZ,
     HEALTHZ,

@@ -99,10 +99,13 @@ def test_it_holds_what_it_needs_and_nothing_else(bento: Path, project: Path) -> 
     files = {path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()}
     expected = {
         path.relative_to(project).as_posix()
-        for pattern in ("captioner/**/*.py", "serving/**/*.py", "configs/**/*.yaml", "bundles/**/*")
+        for pattern in (
+            "captioner/**/*.py", "serving/**/*.py", "serving/page/*", "configs/**/*.yaml",
+            "bundles/**/*",
+        )
         for path in project.glob(pattern)
         if path.is_file()
-    }
+    }  # fmt: skip
     assert files == expected | {"LICENSE", "bentofile.yaml"}
     bundles = sum(p.stat().st_size for p in (source / "bundles").rglob("*") if p.is_file())
     whole = sum(p.stat().st_size for p in bento.rglob("*") if p.is_file())

@@ -1,0 +1,108 @@
+// All that the page says to the service: its public endpoints, and nothing else.
+
+const BASE = new URL("..", import.meta.url);
+const MOST_TRIES = 60;
+const LONGEST_WAIT_S = 60;
+
+/** What the service refuses, by its code; `unreachable` and `unreadable` are the page's own. */
+export class ServiceError extends Error {
+  constructor(code, message, { status = 0, retryAfter = null } = {}) {
+    super(message);
+    this.code = code;
+    this.status = status;
+    this.retryAfter = retryAfter;
+  }
+}
+
+/** The whole address of an endpoint, with the options that have a value. */
+export function address(path, options = {}) {
+  const url = new URL(path.replace(/^\//, ""), BASE);
+  for (const [name, value] of Object.entries(options)) {
+    if (value !== null && value !== undefined && value !== "") url.searchParams.set(name, value);
+  }
+  return url;
+}
+
+/**
+ * An answer that is not an error. A service that is busy is asked again when it says so
+ * (`Retry-After`); `waiting(seconds, error)` is told before each pause.
+ */
+export async function ask(path, { options = {}, waiting = () => {}, signal, ...request } = {}) {
+  for (let tries = 1; ; tries += 1) {
+    const answer = await reach(address(path, options), { ...request, signal });
+    if (answer.ok) return answer;
+    const error = await refusal(answer);
+    if (error.retryAfter === null || tries >= MOST_TRIES) throw error;
+    const seconds = Math.min(error.retryAfter, LONGEST_WAIT_S);
+    waiting(seconds, error);
+    await pause(seconds, signal);
+  }
+}
+
+async function reach(url, request) {
+  try {
+    return await fetch(url, { cache: "no-store", credentials: "omit", referrerPolicy: "no-referrer", ...request });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    const { body } = request;
+    if (body instanceof Blob && !(await isReadable(body))) throw new ServiceError("unreadable", "");
+    throw new ServiceError("unreachable", "");
+  }
+}
+
+async function isReadable(blob) {
+  try {
+    await blob.slice(0, 1).arrayBuffer();
+    return true;
+  } catch {
+    return false; // a folder, or a file that has changed since
+  }
+}
+
+async function refusal(answer) {
+  const told = Number(answer.headers.get("Retry-After"));
+  const retryAfter = [429, 503].includes(answer.status) && told > 0 ? told : null;
+  const more = { status: answer.status, retryAfter };
+  try {
+    const { error } = await answer.json();
+    return new ServiceError(error.code, error.message, more);
+  } catch {
+    return new ServiceError("internal", `${answer.status} ${answer.statusText}`, more);
+  }
+}
+
+function pause(seconds, signal) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(done, 1000 * seconds);
+    function done() {
+      signal?.removeEventListener("abort", stop);
+      resolve();
+    }
+    function stop() {
+      clearTimeout(timer);
+      reject(signal.reason);
+    }
+    signal?.addEventListener("abort", stop, { once: true });
+  });
+}
+
+async function json(path, request) {
+  return (await ask(path, request)).json();
+}
+
+/** The installed models by task, each with its state; see GET /models. */
+export async function models() {
+  const found = await json("models");
+  return new Map(found.models.map((model) => [model.task, model]));
+}
+
+/** The limits of this service, by name; see GET /docs.json. */
+export async function limits() {
+  return (await json("docs.json")).info["x-limits"];
+}
+
+/** The captions of a photo. */
+export function caption(photo, options, request = {}) {
+  const headers = { "Content-Type": "application/octet-stream" };
+  return json("caption", { method: "POST", body: photo, headers, options, ...request });
+}

@@ -1,0 +1,126 @@
+// Elements, and the few things that every tab does with them. Text is only ever text: the page's
+// policy forbids to turn a string into markup.
+
+import { fill, say } from "./language.js";
+
+/**
+ * An element. `properties`: `class`, `on` (event -> listener), `style` (name -> value) and `data`
+ * (name -> value) by their meaning; what the element has as a property is set as one, the rest as
+ * attributes; null and undefined are left out. Of `children`, strings become text.
+ */
+export function el(tag, properties = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (value === null || value === undefined) continue;
+    if (name === "class") made.className = value;
+    else if (name === "on") for (const [event, act] of Object.entries(value)) made.addEventListener(event, act);
+    else if (name === "style") for (const [key, text] of Object.entries(value)) made.style.setProperty(key, text);
+    else if (name === "data") Object.assign(made.dataset, value);
+    else if (name in made && !name.startsWith("aria") && name !== "list") made[name] = value;
+    else made.setAttribute(name, value);
+  }
+  made.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  fill(made);
+  return made;
+}
+
+/** A button whose text is that of `key`. */
+export function button(key, act, properties = {}) {
+  return el("button", { type: "button", on: { click: act }, ...properties }, say(key));
+}
+
+/** Puts `children` in place of what `parent` holds. */
+export function put(parent, ...children) {
+  parent.replaceChildren(...children.flat().filter((child) => child !== null && child !== undefined));
+}
+
+/** Tells a screen reader what has happened. */
+export function announce(text) {
+  document.getElementById("announcer").textContent = text;
+}
+
+/** A button that copies what `text()` gives, and says that it has. */
+export function copyButton(text, properties = {}) {
+  const made = button("copy", async () => {
+    try {
+      await navigator.clipboard.writeText(text());
+    } catch {
+      copyBySelection(text()); // no clipboard outside localhost and https
+    }
+    put(made, say("copied"));
+    announce(made.textContent);
+    setTimeout(() => put(made, say("copy")), 1600);
+  }, { class: "quiet", ...properties });
+  return made;
+}
+
+function copyBySelection(text) {
+  const area = el("textarea", { class: "unseen", value: text });
+  const focused = document.activeElement;
+  document.body.append(area);
+  area.select();
+  document.execCommand("copy");
+  area.remove();
+  focused?.focus();
+}
+
+/** Saves `text` as a file. */
+export function download(name, text, type) {
+  const url = URL.createObjectURL(new Blob([text], { type }));
+  el("a", { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 10_000);
+}
+
+/**
+ * A column of buttons, tabs or words of which Tab reaches one and arrow keys the others.
+ * `items()` are the elements, in order; `chosen(element)` is told where the keys went.
+ */
+export function arrowKeys(parent, items, chosen) {
+  parent.addEventListener("keydown", (event) => {
+    const all = items();
+    const at = all.indexOf(event.target.closest("button"));
+    if (at < 0 || event.ctrlKey || event.metaKey || event.altKey) return;
+    const last = all.length - 1;
+    const to = {
+      ArrowRight: at === last ? 0 : at + 1,
+      ArrowDown: at === last ? 0 : at + 1,
+      ArrowLeft: at === 0 ? last : at - 1,
+      ArrowUp: at === 0 ? last : at - 1,
+      Home: 0,
+      End: last,
+    }[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    rove(all, all[to]);
+    all[to].focus();
+    chosen(all[to]);
+  });
+}
+
+/** Makes `element` the one of `all` that Tab reaches. */
+export function rove(all, element) {
+  for (const one of all) one.tabIndex = one === element ? 0 : -1;
+}
+
+/** Whether whoever looks has asked for less movement. */
+export function isCalm() {
+  return matchMedia("(prefers-reduced-motion: reduce)").matches;
+}
+
+/** 96 ms, 1.2 s. */
+export function duration(milliseconds) {
+  return milliseconds < 1000 ? `${Math.round(milliseconds)} ms` : `${(milliseconds / 1000).toFixed(1)} s`;
+}
+
+/** 0.327 -> 33 %. */
+export function percent(share) {
+  return `${Math.round(100 * share)} %`;
+}
+
+/** 11.2 kB, 3.4 MB. */
+export function bytes(count) {
+  for (const [unit, size] of [["GB", 1e9], ["MB", 1e6], ["kB", 1e3]]) {
+    if (count >= size) return `${(count / size).toFixed(1)} ${unit}`;
+  }
+  return `${count} B`;
+}
