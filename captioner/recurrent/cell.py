@@ -96,44 +96,29 @@ class Cell(nn.Module, ABC):
         return loop(self.step, self.output, projected, state, sizes)
 
 
-class PackedCell(Cell):
-    """A cell whose gates lie side by side in torch's layout, so that torch's weights load.
+class ContextCell(Cell):
+    """A cell with one matrix for the context: ``weight_context (gates, context)``, or None.
 
-    ``weight_ih (gates · hidden, input)``, ``weight_hh (gates · hidden, hidden)``, ``bias_ih``,
-    ``bias_hh`` and, where there is a context, ``weight_context (gates · hidden, context)``.
-    All start uniform in ±1/√hidden, as torch's do.
+    ``gates`` are as many as :meth:`project_inputs` gives. All parameters start uniform in
+    ±1/√hidden, as those of torch's recurrent modules do.
     """
 
-    gates: ClassVar[int]
-    states: ClassVar[int] = 1
+    weight_context: nn.Parameter | None
 
-    def __init__(self, input_size: int, hidden_size: int, context_size: int = 0) -> None:
-        super().__init__(
-            input_size, hidden_size, context_size, state_sizes=(hidden_size,) * self.states
+    def create_context(self, gates: int) -> None:
+        """Makes ``weight_context``; once, in the constructor."""
+        self.weight_context = (
+            nn.Parameter(torch.empty(gates, self.context_size)) if self.context_size else None
         )
-        rows = self.gates * hidden_size
-        self.weight_ih = nn.Parameter(torch.empty(rows, input_size))
-        self.weight_hh = nn.Parameter(torch.empty(rows, hidden_size))
-        self.bias_ih = nn.Parameter(torch.empty(rows))
-        self.bias_hh = nn.Parameter(torch.empty(rows))
-        self.weight_context: nn.Parameter | None = (
-            nn.Parameter(torch.empty(rows, context_size)) if context_size else None
-        )
-        self.reset_parameters()
-        self.register_load_state_dict_pre_hook(_accept_layer_suffix)  # type: ignore[no-untyped-call]
 
     def reset_parameters(self) -> None:
-        """Uniform in ±1/√hidden, as torch's recurrent modules start."""
+        """Uniform in ±1/√hidden."""
         bound = 1 / math.sqrt(self.hidden_size) if self.hidden_size else 0.0
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -bound, bound)
 
-    def project_inputs(self, inputs: Tensor) -> Tensor:
-        """``W_xh x + b_ih + b_hh``: ``(…, input)`` -> ``(…, gates · hidden)``."""
-        return linear(inputs, self.weight_ih, self.bias_ih + self.bias_hh)
-
     def project_context(self, context: Tensor) -> Tensor:
-        """``W_ih v`` for every gate: ``(…, context)`` -> ``(…, gates · hidden)``."""
+        """``W_ih v`` for every gate: ``(…, context)`` -> ``(…, gates)``."""
         if self.weight_context is None:
             raise ValueError(f"this {type(self).__name__} has no context: context_size is 0")
         return linear(context, self.weight_context)
@@ -148,6 +133,34 @@ class PackedCell(Cell):
         """Sizes, as printed in a module's summary."""
         context = f", context_size={self.context_size}" if self.context_size else ""
         return f"{self.input_size}, {self.hidden_size}{context}"
+
+
+class PackedCell(ContextCell):
+    """A cell whose gates lie side by side in torch's layout, so that torch's weights load.
+
+    ``weight_ih (gates · hidden, input)``, ``weight_hh (gates · hidden, hidden)``, ``bias_ih``,
+    ``bias_hh`` and, where there is a context, ``weight_context (gates · hidden, context)``.
+    """
+
+    gates: ClassVar[int]
+    states: ClassVar[int] = 1
+
+    def __init__(self, input_size: int, hidden_size: int, context_size: int = 0) -> None:
+        super().__init__(
+            input_size, hidden_size, context_size, state_sizes=(hidden_size,) * self.states
+        )
+        rows = self.gates * hidden_size
+        self.weight_ih = nn.Parameter(torch.empty(rows, input_size))
+        self.weight_hh = nn.Parameter(torch.empty(rows, hidden_size))
+        self.bias_ih = nn.Parameter(torch.empty(rows))
+        self.bias_hh = nn.Parameter(torch.empty(rows))
+        self.create_context(rows)
+        self.reset_parameters()
+        self.register_load_state_dict_pre_hook(_accept_layer_suffix)  # type: ignore[no-untyped-call]
+
+    def project_inputs(self, inputs: Tensor) -> Tensor:
+        """``W_xh x + b_ih + b_hh``: ``(…, input)`` -> ``(…, gates · hidden)``."""
+        return linear(inputs, self.weight_ih, self.bias_ih + self.bias_hh)
 
 
 def _accept_layer_suffix(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from captioner.errors import InvalidOption
 from captioner.recurrent.cell import PackedCell
-from captioner.recurrent.linear import add_linear
+from captioner.recurrent.deferred import Product, product_of, scan_deferred
 from captioner.recurrent.state import State
 
 Nonlinearity = Literal["tanh", "relu"]
@@ -41,5 +42,14 @@ class Elman(PackedCell):
         """One step; the state is ``(h,)``."""
         if context is not None:
             projected = self.add_context(projected, context)
-        total = add_linear(projected, state[0], self.weight_hh)
+        return self._update([projected], state, [product_of(self.weight_hh)])
+
+    def scan(self, projected: Tensor, state: State, sizes: list[int]) -> tuple[Tensor, State]:
+        """All steps of packed sequences; the gradient of ``weight_hh`` is one product over all."""
+        if not sizes or not torch.is_grad_enabled():
+            return super().scan(projected, state, sizes)
+        return scan_deferred(self._update, [projected], [self.weight_hh], state, sizes)
+
+    def _update(self, parts: Sequence[Tensor], state: State, products: Sequence[Product]) -> State:
+        total = products[0](parts[0], state[0])
         return (torch.tanh(total) if self.nonlinearity == "tanh" else torch.relu(total),)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from captioner.recurrent.cell import PackedCell
+from captioner.recurrent.deferred import Product, product_of, scan_deferred
 from captioner.recurrent.linear import linear
 from captioner.recurrent.state import State
 
@@ -23,8 +26,10 @@ class GRU(PackedCell):
     gates: ClassVar[int] = 3
 
     def project_inputs(self, inputs: Tensor) -> Tensor:
-        """``W_xh x + b_ih``; ``b_hh`` waits for the step, where r scales its last part."""
-        return linear(inputs, self.weight_ih, self.bias_ih)
+        """``W_xh x + b``; of ``b_hh`` the last part, which r scales, waits for the step."""
+        early = self.bias_hh[: 2 * self.hidden_size]
+        bias = self.bias_ih + functional.pad(early, (0, self.hidden_size))
+        return linear(inputs, self.weight_ih, bias)
 
     def step(self, projected: Tensor, state: State, context: Tensor | None = None) -> State:
         """One step; the state is ``(h,)``."""
@@ -32,11 +37,32 @@ class GRU(PackedCell):
         if context is not None:
             projected = self.add_context(projected, context)
         both = 2 * self.hidden_size
-        recurrent = linear(hidden, self.weight_hh, self.bias_hh)
+        recurrent = linear(hidden, self.weight_hh)
         gates = torch.sigmoid(projected[:, :both] + recurrent[:, :both])
-        reset, update = gates.chunk(2, 1)
-        new = torch.tanh(torch.addcmul(projected[:, both:], reset, recurrent[:, both:]))
-        return (new + update * (hidden - new),)
+        new = recurrent[:, both:] + self.bias_hh[both:]
+        return _reset_after(gates, projected[:, both:], new, hidden)
+
+    def scan(self, projected: Tensor, state: State, sizes: list[int]) -> tuple[Tensor, State]:
+        """All steps of packed sequences; the gradient of ``weight_hh`` is two products over all."""
+        if not sizes or not torch.is_grad_enabled():
+            return super().scan(projected, state, sizes)
+        both = [2 * self.hidden_size, self.hidden_size]
+        gates, new = projected.split_with_sizes(both, 1)
+        weights = self.weight_hh.split_with_sizes(both)
+        parts = [gates, self.bias_hh[both[0] :].expand(len(projected), -1), new]
+        return scan_deferred(_update_after, parts, [*weights, None], state, sizes)
+
+
+def _update_after(parts: Sequence[Tensor], state: State, products: Sequence[Product]) -> State:
+    (hidden,) = state
+    gates = torch.sigmoid(products[0](parts[0], hidden))
+    return _reset_after(gates, parts[2], products[1](parts[1], hidden), hidden)
+
+
+def _reset_after(gates: Tensor, new: Tensor, recurrent: Tensor, hidden: Tensor) -> State:
+    reset, update = gates.chunk(2, 1)
+    new = torch.tanh(torch.addcmul(new, reset, recurrent))
+    return (new + update * (hidden - new),)
 
 
 class GRUResetBefore(PackedCell):
@@ -50,13 +76,23 @@ class GRUResetBefore(PackedCell):
 
     def step(self, projected: Tensor, state: State, context: Tensor | None = None) -> State:
         """One step; the state is ``(h,)``."""
-        (hidden,) = state
         if context is not None:
             projected = self.add_context(projected, context)
-        both = 2 * self.hidden_size
-        gates = torch.addmm(projected[:, :both], hidden, self.weight_hh[:both].t())
-        reset, update = torch.sigmoid(gates).chunk(2, 1)
-        new = torch.tanh(
-            torch.addmm(projected[:, both:], reset * hidden, self.weight_hh[both:].t())
-        )
-        return (new + update * (hidden - new),)
+        sizes = [2 * self.hidden_size, self.hidden_size]
+        products = [product_of(weight) for weight in self.weight_hh.split_with_sizes(sizes)]
+        return _update_before(projected.split_with_sizes(sizes, 1), state, products)
+
+    def scan(self, projected: Tensor, state: State, sizes: list[int]) -> tuple[Tensor, State]:
+        """All steps of packed sequences; the gradient of ``weight_hh`` is two products over all."""
+        if not sizes or not torch.is_grad_enabled():
+            return super().scan(projected, state, sizes)
+        both = [2 * self.hidden_size, self.hidden_size]
+        parts, weights = projected.split_with_sizes(both, 1), self.weight_hh.split_with_sizes(both)
+        return scan_deferred(_update_before, parts, weights, state, sizes)
+
+
+def _update_before(parts: Sequence[Tensor], state: State, products: Sequence[Product]) -> State:
+    (hidden,) = state
+    reset, update = torch.sigmoid(products[0](parts[0], hidden)).chunk(2, 1)
+    new = torch.tanh(products[1](parts[1], reset * hidden))
+    return (new + update * (hidden - new),)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -83,16 +83,30 @@ def loop(
     ``projected (steps, gates)``, ``state`` in the packing's order -> ``output`` of every step's
     state, ``(steps, hidden)``, and the state after each row's last step.
     """
+    return loop_parts(lambda parts, state: step(parts[0], state), output, [projected], state, sizes)
+
+
+def loop_parts(
+    step: Callable[[Sequence[Tensor], State], State],
+    output: Callable[[State], Tensor],
+    parts: Sequence[Tensor],
+    state: State,
+    sizes: list[int],
+) -> tuple[Tensor, State]:
+    """:func:`loop` over several tensors side by side, each ``(steps, …)``.
+
+    To cut a projection into its gates once for all steps saves autograd to join them at each.
+    """
     outputs: list[Tensor] = []
     ended: list[State] = []
-    for projected_t in torch.split(projected, sizes):
-        rows = projected_t.shape[0]
+    for pieces in zip(*(torch.split(part, sizes) for part in parts), strict=True):
+        rows = pieces[0].shape[0]
         if rows < state[0].shape[0]:
             ended.append(tuple(part[rows:] for part in state))
             state = tuple(part[:rows] for part in state)
-        state = step(projected_t, state)
+        state = step(pieces, state)
         outputs.append(output(state))
     if ended:  # the shortest sequences, which lie last, ended first
-        parts = zip(state, *reversed(ended), strict=True)
-        state = tuple(torch.cat(pieces) for pieces in parts)
+        joined = zip(state, *reversed(ended), strict=True)
+        state = tuple(torch.cat(pieces) for pieces in joined)
     return torch.cat(outputs), state
