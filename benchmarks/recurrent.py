@@ -1,6 +1,9 @@
 """The recurrent core against torch.nn: ``python -m benchmarks.recurrent``.
 
 Training: forward and backward of an LSTM over a batch of sequences. Decoding: one step of a beam.
+Cells: forward and backward of every cell, with a context that is constant over time, per
+multiply-add against ``nn.LSTM``, and against the loop that projects input and context anew at every
+step.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.measure import in_turns, report
-from captioner.recurrent import LSTM, prepack, unroll
+from captioner.recurrent import CELLS, LSTM, Cell, build_cell, prepack, unroll
 
 INPUT, HIDDEN, CONTEXT, TIME = 256, 512, 512, 16
 
@@ -66,6 +69,38 @@ def decoding(rows: int) -> dict[str, Callable[[], object]]:
     }
 
 
+def cells() -> tuple[dict[str, Callable[[], object]], dict[str, int]]:
+    """A training step of each cell, unrolled and as a loop, and its multiply-adds forward."""
+    batch, time, width, context_size = 32, 64, 256, 512
+    inputs, context = torch.randn(batch, time, width), torch.randn(batch, context_size)
+    bare = nn.LSTM(width, width, batch_first=True)
+
+    def timed(module: nn.Module, run: Callable[[], Tensor]) -> Callable[[], None]:
+        def step() -> None:
+            module.zero_grad()
+            run().sum().backward()
+
+        return step
+
+    def loop(cell: Cell) -> Tensor:
+        state, outputs = cell.initial_state(batch, like=inputs), []
+        for inputs_t in inputs.unbind(1):
+            state = cell.step(cell.project_inputs(inputs_t), state, context)
+            outputs.append(cell.output(state))
+        return torch.stack(outputs, 1)
+
+    sides: dict[str, Callable[[], object]] = {"nn.LSTM": timed(bare, lambda: bare(inputs)[0])}
+    work = {"nn.LSTM": batch * time * 8 * width**2}
+    for name in CELLS:
+        cell = build_cell(name, width, width, context_size=context_size)
+        sides[name] = timed(cell, lambda cell=cell: unroll(cell, inputs, context=context)[0])  # type: ignore[misc]
+        sides[f"{name}, loop"] = timed(cell, lambda cell=cell: loop(cell))  # type: ignore[misc]
+        matrices = {key: p.numel() for key, p in cell.named_parameters() if p.dim() == 2}
+        once = matrices.pop("weight_context")  # of a context that stays the same
+        work[name] = batch * (time * sum(matrices.values()) + once)
+    return sides, work
+
+
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -92,6 +127,18 @@ def main() -> None:
                 shown = {key: timings[key] for key in ("nn.LSTMCell", name)}
                 base = timings["nn.LSTMCell"].median
                 rows.append((f"decoding, {beam} rows: {name} / nn.LSTMCell", base, name, shown))
+    sides, work = cells()
+    timings = in_turns(sides, arguments.rounds)
+    base = timings["nn.LSTM"].median / work["nn.LSTM"]
+    of_cells = []
+    for name in CELLS:
+        shown = {key: timings[key] for key in ("nn.LSTM", name, f"{name}, loop")}
+        each = timings[name].median / work[name] / base
+        wanted = "" if name == "elman" else "at most 2.5"
+        of_cells.append((f"{name} / nn.LSTM, per multiply-add", each, wanted, shown))
+        gain = timings[f"{name}, loop"].median / timings[name].median
+        of_cells.append((f"{name}: loop / unroll", gain, "at least 1.8", {}))
+    report("Every cell, batch 32, 64 steps, widths 256, context 512: a training step", of_cells)
     report(
         f"LSTM, input {INPUT}, hidden {HIDDEN}, context {CONTEXT}, {TIME} steps: speed ratios",
         [(what, base / shown[name].median, "", shown) for what, base, name, shown in rows],

@@ -11,6 +11,10 @@ KINDS = [
     {"attention": "none", "cell": "elman", "tied": True, "normalise": True},
     {"attention": "soft"},
     {"attention": "soft", "tied": True, "num_layers": 2, "cell": "gru"},
+    *({"attention": "none", "cell": cell} for cell in ("mut1", "mut2", "mut3", "tree:lstm")),
+    {"attention": "soft", "cell": "nas"},
+    {"attention": "soft", "cell": "mut1", "num_layers": 2},
+    {"attention": "soft", "cell": "tree:gru"},
 ]
 
 

@@ -87,9 +87,9 @@ def test_context_of_zeros_is_no_context(cell: Cell) -> None:
 
 
 def test_context_matters(cell: Cell) -> None:
-    inputs = sequences(cell)
-    outputs, _ = unroll(cell, inputs, context=vectors(cell))
-    assert (outputs - unroll(cell, inputs)[0]).abs().min() > 1e-9
+    inputs, state = sequences(cell), some_state(cell)
+    outputs, _ = unroll(cell, inputs, state=state, context=vectors(cell))
+    assert (outputs - unroll(cell, inputs, state=state)[0]).abs().min() > 1e-9
 
 
 @pytest.mark.parametrize("with_context", [False, True])
