@@ -15,6 +15,7 @@ from captioner.errors import InvalidOption
 from captioner.models.frames import ClipClassifier, FrameLabeller
 from captioner.recurrent import State
 from captioner.vision.encoder import ResNetEncoder
+from captioner.vision.hand_path import HandPathEncoder
 from captioner.vision.spatiotemporal import SpatioTemporalEncoder
 
 # What makes features of frames, by the name that a config's `encoder.kind` gives. A ResNet sees
@@ -23,6 +24,7 @@ from captioner.vision.spatiotemporal import SpatioTemporalEncoder
 FRAME_ENCODERS: dict[str, type[nn.Module]] = {
     "resnet": ResNetEncoder,
     "spatiotemporal": SpatioTemporalEncoder,
+    "hand_path": HandPathEncoder,
 }
 
 
