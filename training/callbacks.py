@@ -13,7 +13,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 class BestCheckpoint(ModelCheckpoint):
     """``best.ckpt`` in the run's folder: the most of the module's ``monitor``.
 
-    A module without one is a captioner: the CIDEr of captions that validation made.
+    A module without one is a captioner: the CIDEr of captions that validation made. One whose
+    ``monitor_mode`` is ``"min"`` wants the least of it, as of a loss.
     """
 
     def __init__(self) -> None:
@@ -23,6 +24,9 @@ class BestCheckpoint(ModelCheckpoint):
         """The folder is known only now, and so is what is chosen by."""
         self.dirpath = trainer.default_root_dir
         self.monitor = getattr(pl_module, "monitor", None) or self.monitor
+        if getattr(pl_module, "monitor_mode", "max") != self.mode:
+            self.mode = pl_module.monitor_mode
+            self.kth_value = torch.tensor(float("inf"))
         super().setup(trainer, pl_module, stage)
 
 

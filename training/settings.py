@@ -1,4 +1,4 @@
-"""The groups of settings that a captioner's config has under ``model``."""
+"""The groups of settings that a config has under ``model``."""
 
 from __future__ import annotations
 
@@ -63,6 +63,53 @@ class ValidationSearch:
     no_repeat_ngram_size: int = 0
     exact: bool = False
     """True goes on until no longer caption can win; False stops a third earlier, nearly as well."""
+
+
+@dataclass
+class SentenceEncoderSettings:
+    """What reads a sentence; see :class:`captioner.models.sentence_encoder.SentenceEncoder`."""
+
+    cell: str = "gru"
+    """A name from captioner.recurrent.CELLS; it reads from both sides."""
+    hidden_size: int = 256
+    """Of each side."""
+    num_layers: int = 1
+    embedding_size: int = 256
+    dropout: float = 0.3
+
+
+@dataclass
+class TranslationSearch(ValidationSearch):
+    """The search that validation and test translate with, and the bundle's default."""
+
+    num_beams: int = 5
+    length_penalty: float = 1.0
+    max_tokens: int = 100
+
+
+@dataclass
+class CharModelSettings:
+    """See :class:`captioner.models.char_language_model.CharLanguageModel`."""
+
+    cell: str = "lstm"
+    """A name from captioner.recurrent.CELLS."""
+    hidden_size: int = 512
+    num_layers: int = 2
+    inputs: Literal["one_hot", "embedding"] = "one_hot"
+    """How characters enter; the same function."""
+    embedding_size: int | None = None
+    dropout: float = 0.0
+    forget_bias: float | None = None
+
+
+@dataclass
+class GenerationSettings:
+    """How a bundle's text is drawn unless a request says otherwise."""
+
+    max_tokens: int = 400
+    temperature: float = 0.7
+    top_k: int = 0
+    top_p: float = 1.0
 
 
 @dataclass

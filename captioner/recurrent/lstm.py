@@ -19,8 +19,9 @@ class LSTM(PackedCell):
     rows of the weights. The state is ``(h, c)``. ``forget_bias``: what ``b_ih + b_hh`` of f starts
     from (Jozefowicz et al. 2015 recommend 1); None starts it as the others.
 
-    ``fused``: torch's own kernel runs whole sequences where it is the fastest (float32 on a CPU, no
-    context, no lengths). It has no second derivative: set it to False where one is needed.
+    ``fused``: torch's own kernel runs whole sequences where it is the fastest (on a CPU, float32 or
+    autocast to bfloat16, no context, no lengths). It has no second derivative: set it to False
+    where one is needed.
     """
 
     gates: ClassVar[int] = 4
@@ -84,11 +85,23 @@ class LSTM(PackedCell):
         return (
             self.fused
             and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-            and not torch.is_autocast_enabled("cpu")
             and inputs.numel() > 0
             and sizes[-1] == state[0].shape[0]
             and all(
-                tensor.dtype == torch.float32 and tensor.device.type == "cpu"
+                tensor.dtype in _kernel_dtypes() and tensor.device.type == "cpu"
                 for tensor in (inputs, *state, self.weight_hh)
             )
         )
+
+
+def _kernel_dtypes() -> tuple[torch.dtype, ...]:
+    """What torch's kernel computes fast here: float32, and with autocast bfloat16.
+
+    The processor needs instructions for it; autocast itself casts what is given.
+    """
+    if not torch.is_autocast_enabled("cpu"):
+        return (torch.float32,)
+    chosen = torch.get_autocast_dtype("cpu")
+    if chosen == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return (torch.float32, torch.bfloat16)
+    return ()

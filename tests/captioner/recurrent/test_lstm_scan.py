@@ -63,7 +63,7 @@ def test_the_kernel_is_left_out_where_it_does_not_fit(monkeypatch: pytest.Monkey
     cell, inputs = LSTM(3, 4, context_size=2), torch.randn(2, 5, 3)
     unroll(cell, inputs, context=torch.randn(2, 2))
     unroll(cell, inputs, lengths=torch.tensor([5, 3]))
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", torch.float16):
         unroll(cell, inputs)
     unroll(LSTM(3, 4, fused=False), inputs)
     unroll(LSTM(3, 4).double(), inputs.double())
@@ -71,6 +71,31 @@ def test_the_kernel_is_left_out_where_it_does_not_fit(monkeypatch: pytest.Monkey
     if torch.backends.mkldnn.is_available():
         unroll(cell, inputs)
         assert calls
+
+
+@pytest.mark.skipif(
+    not (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()),
+    reason="no bfloat16 on this processor",
+)
+def test_under_autocast_the_kernel_gives_what_the_scan_gives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls = []
+    kernel = torch.lstm
+    monkeypatch.setattr(torch, "lstm", lambda *a, **k: calls.append(1) or kernel(*a, **k))
+    cell, inputs, found = LSTM(3, 16), torch.randn(2, 5, 3), []
+    for fused in (True, False):
+        cell.fused = fused
+        with torch.autocast("cpu", torch.bfloat16):
+            outputs, state = unroll(cell, inputs)
+            outputs, _ = unroll(cell, inputs, state=state)
+        gradients = torch.autograd.grad(outputs.float().sum(), list(cell.parameters()))
+        found.append((outputs, *gradients))
+    assert len(calls) == 2
+    for one, other in zip(*found, strict=True):  # bfloat16 has 8 bits
+        assert_close(
+            one.float(), other.float(), rtol=0.05, atol=0.02 * float(one.detach().abs().max())
+        )
 
 
 def test_backward_may_run_twice() -> None:
