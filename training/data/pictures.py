@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from datasets import Dataset
+from PIL import Image
 from torch import Tensor
 
 from captioner.errors import DataError, UserError
@@ -39,15 +40,18 @@ class Pictures(Sequence[Tensor]):
         """The pixels of one picture, or of several."""
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
+        return self.preprocessing.pixels(self.image(index))
+
+    def image(self, index: int) -> Image.Image:
+        """One picture, decoded at least as large as the pixels are to be."""
         row = self.table[index]
         try:
             data = read_bytes(row["image"])
-            picture = decode_image(data, target_size=self.preprocessing.target_size())
+            return decode_image(data, target_size=self.preprocessing.target_size()).image
         except OSError as error:
             raise DataError(f"{row['filename']} cannot be read: {error}.") from None
         except UserError as error:
             raise DataError(f"{row['filename']}: {error.message}", hint=error.hint) from error
-        return self.preprocessing.pixels(picture.image)
 
     def __iter__(self) -> Iterator[Tensor]:
         return (self[index] for index in range(len(self)))
