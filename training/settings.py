@@ -125,6 +125,12 @@ class LabellerSettings:
     refinement: Literal["none", "recurrent", "convolution"] = "none"
     refinement_size: int = 64
     refinement_layers: int = 8
+    normalise: bool = False
+    """Features of each frame to mean 0 and variance 1."""
+    entry_size: int = 0
+    """Rectified units between the features and the cell; 0 for none."""
+    skip: bool = False
+    """The head reads what the cell reads, too."""
     dropout: float = 0.0
     feature_dropout: float = 0.0
 

@@ -38,6 +38,10 @@ class FrameLabeller(nn.Module):
     with ``refinement_size`` units, or ``"convolution"``, :class:`DilatedConvolutions` with as many
     maps and ``refinement_layers`` layers.
 
+    ``normalise``: each frame's features to mean 0 and variance 1 first (and learnt scales after).
+    ``entry_size``: a layer of so many rectified units before the cell (0: none). ``skip``: the head
+    reads what the cell reads beside what it says, so that it sees the frame itself, too.
+
     ``dropout`` falls between layers and before the head, ``feature_dropout`` on the features.
     ``multi_label``: labels are independent of each other (sigmoid), not one of many (softmax).
     """
@@ -55,22 +59,33 @@ class FrameLabeller(nn.Module):
         refinement_size: int = 64,
         refinement_layers: int = 8,
         multi_label: bool = False,
+        normalise: bool = False,
+        entry_size: int = 0,
+        skip: bool = False,
         dropout: float = 0.0,
         feature_dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        if entry_size < 0:
+            raise InvalidOption(f"entry_size is {entry_size}.", hint="At least 0.")
         self.feature_size = feature_size
         self.num_classes = num_classes
         self.multi_label = multi_label
+        self.skip = skip
+        entry: list[nn.Module] = [nn.LayerNorm(feature_size)] if normalise else []
+        if entry_size:
+            entry += [nn.Linear(feature_size, entry_size), nn.ReLU(), nn.Dropout(dropout)]
+        self.entry = nn.Sequential(*entry)
+        entered = entry_size or feature_size
         self.reader = Reader(
-            feature_size,
+            entered,
             hidden_size,
             cell=cell,
             num_layers=num_layers,
             bidirectional=bidirectional,
             dropout=dropout,
         )
-        self.head = nn.Linear(self.reader.output_size, num_classes)
+        self.head = nn.Linear(self.reader.output_size + skip * entered, num_classes)
         self.refinement = _build_refinement(
             refinement,
             num_classes,
@@ -108,7 +123,10 @@ class FrameLabeller(nn.Module):
             )
         split = self.reader.num_states
         own, rest = (None, None) if state is None else (state[:split], state[split:])
-        hidden, after = self.reader(self.feature_dropout(features), lengths, own)
+        entered = self.entry(self.feature_dropout(features))
+        hidden, after = self.reader(entered, lengths, own)
+        if self.skip:
+            hidden = torch.cat([hidden, entered], 2)
         logits = zero_past_end(self.head(self.dropout(hidden)), lengths)
         if self.refinement is None:
             return [logits], after if self.causal else ()

@@ -33,6 +33,8 @@ CAUSAL = [
     {"cell": None, "refinement": "convolution", "refinement_size": 4, "refinement_layers": 1},
     {"cell": None},
     {"cell": "none", "num_layers": 0},
+    {"cell": "lstm", "normalise": True, "entry_size": 4, "skip": True},
+    {"cell": None, "normalise": True, "skip": True},
 ]
 WHOLE = [
     {"cell": "lstm", "bidirectional": True},
