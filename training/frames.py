@@ -28,7 +28,8 @@ class FramesModule(VideoModule):
 
     Args:
         encoder: kind and settings of what makes features of frames; by default a ResNet-18 with
-            ImageNet's weights, frozen. See captioner.models.video_labeller.FRAME_ENCODERS.
+            ImageNet's weights, frozen. See captioner.models.video_labeller.FRAME_ENCODERS. With
+            {bundle: caption} it is a caption bundle's, and a bundle of labels shares its file.
         labeller: what reads the features.
         optimiser: rates and schedule.
         decoding: from scores to labels.

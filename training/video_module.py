@@ -14,8 +14,10 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torchmetrics import Metric
 
+from captioner.bundle import find_bundle
 from captioner.errors import InvalidOption
 from captioner.models.video_labeller import VideoClassifier, VideoLabeller
+from captioner.tasks.caption import captioner_of
 from captioner.vision.encoder import STAGES, ResNetEncoder
 from training.optimiser import scheduled
 from training.settings import OptimiserSettings
@@ -82,14 +84,30 @@ class VideoModule(lightning.LightningModule, ABC):
         if self.model is not None:
             return
         self.classes, self.preprocessing = list(self.data.classes), self.data.preprocessing
-        self.model, arguments = self.build(self.encoder_settings)
+        settings, pretrained = self._encoder()
+        self.model, arguments = self.build(settings)
+        if pretrained is not None:
+            self.model.encoder.load_state_dict(pretrained.state_dict())
         # A bundle holds the weights themselves; their name would only be fetched again.
-        stored = dict(self.encoder_settings)
+        stored = dict(settings)
         if isinstance(self.model.encoder, ResNetEncoder):
             stored |= {"weights": None, "trainable_stages": 0}
             stored.pop("kind", None)
         self.model_config = {"encoder": stored, **arguments, "num_classes": len(self.classes)}
         self.metrics = self.new_metrics()
+
+    def _encoder(self) -> tuple[dict[str, Any], ResNetEncoder | None]:
+        settings = dict(self.encoder_settings)
+        name = settings.pop("bundle", None)
+        if name is None:
+            return settings, None
+        bundle = find_bundle("caption", name)
+        if bundle.preprocessing() != self.preprocessing:
+            raise InvalidOption(
+                f"The encoder of bundle {name!r} was trained on pixels made otherwise than these.",
+                hint=f"Set data.preprocessing to {bundle.preprocessing().to_dict()}.",
+            )
+        return {**bundle.model["encoder"], **settings}, captioner_of(bundle).encoder
 
     @property
     def _frozen_stages(self) -> int:
