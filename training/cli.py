@@ -1,4 +1,4 @@
-"""``python -m training fit|validate|test|export|score`` over YAML configs."""
+"""``python -m training fit|validate|test|export|score|score-labels`` over YAML configs."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from training.checkpoints import find_checkpoint, read_checkpoint
 
 DESCRIPTION = """Trains, validates and tests the models of captioner as a YAML config says.
 
-Two more commands, each with a --help of its own: `export` makes a checkpoint a bundle, `score`
-scores a bundle as it is served."""
+Three more commands, each with a --help of its own: `export` makes a checkpoint a bundle, `score`
+scores a captioner's bundle as it is served, `score-labels` a labeller's that learnt from photos."""
 
 
 class TrainingCLI(LightningCLI):
@@ -128,6 +128,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from training.score import main as score
 
             return score(arguments[1:])
+        if arguments[:1] == ["score-labels"]:
+            from training.score_labels import main as score_labels
+
+            return score_labels(arguments[1:])
         build(arguments)
     except UserError as error:
         return _refused(error)

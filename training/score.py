@@ -11,8 +11,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import lightning
 import numpy as np
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
@@ -37,6 +38,7 @@ from training.data.pictures import read_bytes
 
 BATCH = 32
 BINS = 5
+D = TypeVar("D", bound=lightning.LightningDataModule)
 UNTRUSTED = 0.5  # a caption is not to be trusted where CIDEr is below this share of the mean
 
 
@@ -57,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--out", help="writes captions and scores as JSON")
     parser.add_argument("--calibrate", action="store_true", help="stores confidence in the bundle")
     options = parser.parse_args(arguments)
-    data = read_data(options.data)
+    data = read_data(options.data, check="none")  # it was checked when it was trained on
     bundle = with_search(
         find_bundle("caption", options.model),
         num_beams=options.num_beams,
@@ -108,8 +110,8 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def read_data(path: str | Path) -> CaptionDataModule:
-    """The data module that a config describes; its pictures are not checked again.
+def read_data(path: str | Path, kind: type[D] = CaptionDataModule, **changed: Any) -> D:
+    """The data module of this kind that a config describes, with some of its settings changed.
 
     Raises ``DataError`` for a file that is no config with data.
     """
@@ -125,12 +127,12 @@ def read_data(path: str | Path) -> CaptionDataModule:
             hint="Give the config that `fit` was given: its key data names the table.",
         )
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(CaptionDataModule, "data", sub_configs=True)
+    parser.add_class_arguments(kind, "data", sub_configs=True)
     try:
-        parsed = parser.parse_object({"data": given | {"check": "none"}})
+        parsed = parser.parse_object({"data": given | changed})
     except ArgumentError as error:
         raise DataError(f"The data of {str(path)!r} cannot be used: {error}") from None
-    module: CaptionDataModule = parser.instantiate_classes(parsed).data
+    module: D = parser.instantiate_classes(parsed).data
     return module
 
 

@@ -1,0 +1,216 @@
+"""A labeller of videos that learns from captioned photos, as a user trains it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from torch.testing import assert_close
+
+from captioner.bundle import open_bundle
+from captioner.metrics.segments import IGNORED
+from captioner.tasks import load
+from training.data.photo_sequences import PhotoSequenceDataModule
+from training.data.photo_views import WHOLE, Box, PhotoViews, camera_path
+from training.data.shots import FixedSequences, RandomSequences, ShotSettings, map_weights
+from training.score_labels import fitted, running_mean, thresholds
+
+Run = Callable[..., Any]
+PHOTOS, LABELS, SIZE = 10, 3, 4
+
+
+def write_config(folder: Path, source: Path, bundle: Path) -> Path:
+    settings = {
+        "seed_everything": 1,
+        "model": {
+            "class_path": "training.frames.FramesModule",
+            "init_args": {
+                "encoder": {"bundle": str(bundle)},
+                "labeller": {"hidden_size": 16, "normalise": True, "entry_size": 8, "skip": True},
+                "optimiser": {"lr": 0.02, "warmup_steps": 2},
+                "smoothing": 0.0,
+                "cache": "features",
+            },
+        },
+        "data": {
+            "class_path": "training.data.photo_sequences.PhotoSequenceDataModule",
+            "init_args": {
+                "source": str(source),
+                "classes": ["animal", "dog", "boat"],
+                "shots": {"shots": 2, "views": 3, "shortest": 2, "longest": 4},
+                "batch_size": 4,
+            },
+        },
+        "trainer": {
+            "accelerator": "cpu",
+            "max_epochs": 12,
+            "log_every_n_steps": 1,
+            "default_root_dir": "runs",
+            "enable_progress_bar": False,
+            "logger": False,
+        },
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
+    return folder / "config.yaml"
+
+
+@pytest.fixture(scope="module")
+def labelled(trained: Path, table: Run, run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which a labeller was trained on red dogs and green boats, and exported."""
+    folder = tmp_path_factory.mktemp("labelled")
+    held_out = ("validation", "test")
+    source = table(folder / "photos", {"red": "dog", "green": "boat"}, held_out=held_out)
+    path = write_config(folder, source, trained / "bundles" / "caption")
+    done = run("fit", "--config", str(path), folder=folder)
+    assert done.returncode == 0, done.stderr[-3000:]
+    card = str(trained / "card.yaml")
+    given = ("--checkpoint", "runs/best.ckpt", "--card", card, "--out", "bundles")
+    done = run("export", *given, folder=folder)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+def test_the_encoder_is_the_captioners_file(labelled: Path, trained: Path) -> None:
+    frames, caption = open_bundle(labelled / "bundles" / "frames"), trained / "bundles" / "caption"
+    assert frames.description["encoder"] == open_bundle(caption).description["encoder"]
+    assert frames.labels() == ["animal", "dog", "boat"]
+
+
+def test_scores_stand_beside_a_probes_and_thresholds_are_stored(labelled: Path, run: Run) -> None:
+    done = run(
+        *("score-labels", "--data", "config.yaml", "--model", "bundles/frames", "--calibrate"),
+        *("--baseline", "bundles/frames", "--cache", "features"),
+        folder=labelled,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "stills, mAP, labeller" in done.stdout
+    assert "stills, mAP, linear probe" in done.stdout
+    assert "each frame alone, mean 0.5, viterbi 2" in done.stdout
+    bundle = open_bundle(labelled / "bundles" / "frames")
+    assert len(bundle.decoding["thresholds"]) == 3
+    assert bundle.decoding["smoothing"]["kind"] == "hysteresis"
+    assert bundle.metrics["validation"]["mAP stills"] > 99
+
+
+def test_it_labels_a_video_and_says_when(labelled: Path, write_video: Run, tmp_path: Path) -> None:
+    write_video(tmp_path / "clip.mp4", ["red"] * 20, side=64)
+    result = load("frames", model=str(labelled / "bundles" / "frames"))(tmp_path / "clip.mp4")
+    assert [frame.time_s for frame in result.frames] == pytest.approx([0, 0.5, 1, 1.5], abs=0.11)
+
+
+def test_an_encoder_that_learns_is_refused(
+    trained: Path, table: Run, run: Run, tmp_path: Path
+) -> None:
+    source = table(tmp_path / "photos", {"red": "dog"}, held_out=("validation",))
+    path = write_config(tmp_path, source, trained / "bundles" / "caption")
+    learns = "--model.init_args.encoder.trainable_stages=1"
+    done = run("fit", "--config", str(path), learns, folder=tmp_path)
+    assert done.returncode == 2
+    assert "encoder has to be frozen" in done.stderr
+
+
+def test_an_unknown_label_is_refused_by_name() -> None:
+    with pytest.raises(Exception, match="no label 'unicorn'"):
+        PhotoSequenceDataModule("photos", classes=["dog", "unicorn"])
+
+
+# -- views --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("views", [1, 2, 3, 5, 8])
+def test_a_path_begins_with_the_whole_and_stays_inside(views: int) -> None:
+    for photo in range(20):
+        boxes = camera_path(photo, views)
+        assert len(boxes) == views
+        assert boxes[0] == WHOLE
+        assert all(-1e-6 <= edge <= 1 + 1e-6 for box in boxes for edge in box)
+        assert all(box.right > box.left and box.bottom > box.top for box in boxes)
+
+
+def test_the_first_view_is_the_photo_itself(table: Run, tmp_path: Path) -> None:
+    source = table(tmp_path / "photos", {"red": "dog"})
+    pictures = PhotoSequenceDataModule(str(source)).photos.pictures("train")
+    views = PhotoViews(pictures, 3)
+    assert len(views) == 3 * len(pictures)
+    assert torch.equal(views[3], pictures[1])
+    assert not torch.equal(views[5], pictures[1])
+
+
+def test_a_view_of_the_whole_is_the_mean_of_the_map() -> None:
+    grid = torch.randn(49, 5, generator=torch.Generator().manual_seed(0))
+    weights = map_weights([WHOLE, Box(0.0, 0.0, 1 / 7, 1 / 7), Box(0.5, 0.0, 1.0, 1.0)], 49)
+    means = weights @ grid
+    assert_close(means[0], grid.mean(0))
+    assert_close(means[1], grid[0])
+    right = grid.view(7, 7, 5)
+    assert_close(means[2], (right[:, 4:].sum((0, 1)) + right[:, 3].sum(0) / 2) / 24.5)
+
+
+# -- sequences ----------------------------------------------------------------------------------
+
+
+def fixed(seed: int = 0) -> FixedSequences:
+    rows = np.arange(PHOTOS, dtype=np.float16)[:, None, None] + np.zeros((1, 5, SIZE), np.float16)
+    labels = np.eye(PHOTOS, LABELS, dtype=np.int64)
+    return FixedSequences(rows, labels, ShotSettings(shots=4), 0.5, seed)
+
+
+def test_every_photo_is_in_one_sequence_and_its_labels_with_it() -> None:
+    sequences = fixed()
+    found: list[float] = []
+    for number in range(len(sequences)):
+        _, example = sequences[number]
+        photos = example.rows[:, 0]
+        found += photos.unique_consecutive().tolist()
+        expected = torch.eye(PHOTOS, LABELS)[photos.long()]
+        known = example.labels != IGNORED
+        assert torch.equal(example.labels[known].float(), expected[known])
+        assert (expected[~known] == 1).all()  # only what is there can be lost
+        assert_close(example.times.diff(), torch.full((len(photos) - 1,), 0.5).double())
+    assert sorted(found) == list(range(PHOTOS))
+
+
+def test_a_sequence_is_the_same_each_time_and_another_with_another_seed() -> None:
+    assert torch.equal(fixed()[1][1].rows, fixed()[1][1].rows)
+    assert fixed().order != fixed(seed=1).order
+
+
+def test_a_mixture_has_both_labels_in_its_shares() -> None:
+    grids = np.eye(PHOTOS, SIZE, dtype=np.float16)[:, None].repeat(49, 1)
+    shares = np.eye(PHOTOS, SIZE, dtype=np.float32)
+    sequences = RandomSequences(grids, shares, ShotSettings(mix=1.0), 0.5)
+    torch.manual_seed(0)
+    for number in range(5):
+        _, example = sequences[number]
+        known = example.labels != IGNORED
+        # Features and shares are one-hot by photo, and so stay equal in every mixture.
+        assert_close(example.labels[known], example.rows[known], atol=1e-3, rtol=0)
+
+
+# -- scores -------------------------------------------------------------------------------------
+
+
+def test_a_probe_finds_what_is_linear() -> None:
+    inputs = torch.randn(200, 4, generator=torch.Generator().manual_seed(0))
+    targets = (inputs[:, :2] > 0).float()
+    probe = fitted(inputs, targets, 1e-3)
+    assert ((probe(inputs) > 0).float() == targets).float().mean() > 0.97
+
+
+def test_a_running_mean_of_all_of_the_frame_is_the_frame() -> None:
+    rows = torch.randn(6, 2, generator=torch.Generator().manual_seed(0))
+    assert_close(running_mean(rows, 1.0), rows)
+    assert_close(running_mean(rows, 0.5)[1], (rows[0] + rows[1]) / 2)
+
+
+def test_a_threshold_lies_at_the_best_f1() -> None:
+    _, example = fixed()[0]
+    labels = torch.tensor([[1], [1], [0], [1], [0]])
+    logits = torch.tensor([[0.9], [0.8], [0.7], [0.6], [0.1]]).logit()
+    found = thresholds([logits], [example._replace(rows=logits, labels=labels)])
+    assert_close(found, torch.tensor([0.6]))  # 3 of 4 said are right: 6/7; at 0.8 it is 4/5

@@ -1,0 +1,299 @@
+"""``python -m training score-labels``: a labeller's bundle on photos, and on sequences of them.
+
+- Stills: mean average precision where each photo is held for a second, against linear probes on
+  the whole photo: on the bundle's own encoder, and with ``--probe`` on another one's weights.
+- Sequences: mAP, F1 and how often labels come and go, as the bundle decides; ``--baseline``, a
+  bundle that reads each frame by itself, is smoothed in every way there is.
+
+``--calibrate`` chooses on the validation split from which probability a label is on, and stores it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from captioner.bundle import Bundle, find_bundle
+from captioner.errors import DataError
+from captioner.metrics.segments import IGNORED, changes_per_second, mean_average_precision
+from captioner.models.video_labeller import VideoLabeller
+from captioner.tasks.frame_decoding import Decider, FrameDecoding
+from captioner.tasks.frames import video_labeller_of
+from captioner.vision.encoder import ResNetEncoder
+from training.data.photo_sequences import PhotoSequenceDataModule
+from training.data.splits import TEST, TRAIN, VALIDATION
+from training.data.video_examples import ClipExample
+from training.features import cached_features
+from training.score import read_data, store
+
+HELD = 3  # frames that a still is held for: a second and its end at two a second
+DECAYS = (1.0, 3e-1, 1e-1, 3e-2)  # weight decays that a probe chooses from
+OFF = (1.0, 0.8, 0.6, 0.4, 0.25)  # where a label goes off, as a share of where it came
+AVERAGES = (1.0, 0.7, 0.5, 0.35, 0.25)  # weight of the frame itself in a running mean of logits
+PENALTIES = (0.5, 1.0, 2.0, 4.0, 8.0)  # nats that a change costs in Viterbi smoothing
+LEVELS = 0.05, 0.9  # thresholds are kept between
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Prints a table."""
+    parser = argparse.ArgumentParser(prog="python -m training score-labels", description=__doc__)
+    parser.add_argument("--data", required=True, help="a config's YAML, for its `data:`")
+    parser.add_argument("--split", default=VALIDATION, choices=(VALIDATION, TEST))
+    parser.add_argument("--model", help="a bundle's name or directory")
+    parser.add_argument("--baseline", help="the bundle of a labeller without recurrence")
+    parser.add_argument("--probe", help="weights of another ResNet-18, to be probed as well")
+    parser.add_argument("--cache", default="runs/features", help="where features are kept")
+    parser.add_argument("--calibrate", action="store_true", help="stores thresholds in the bundle")
+    options = parser.parse_args(arguments)
+    data = read_data(options.data, PhotoSequenceDataModule)
+    bundle = find_bundle("frames", options.model)
+    if bundle.labels() != data.classes:
+        raise DataError(f"Bundle {bundle.name!r} has other labels than {options.data!r}.")
+    model = video_labeller_of(bundle)
+    for split in {TRAIN, VALIDATION, options.split}:
+        data.use_clips(split, options.cache, encoder=_resnet(model))
+    print(f"{bundle.name}@{bundle.version}, {options.split}")
+    found = _stills(data, model, options.split)
+    if options.probe:
+        name = f"probe {Path(options.probe).stem}"
+        found[name] = _foreign_probe(data, options.probe, options.split, options.cache)
+    for name, value in found.items():
+        print(f"  stills, mAP, {name:<34}{value:6.2f}")
+    if options.calibrate:
+        bundle = calibrated(bundle, model, data)
+    rows = _sequences(data, bundle, model, options.split)
+    if options.baseline:
+        plain = find_bundle("frames", options.baseline)
+        rows |= _smoothed(data, plain, video_labeller_of(plain), options.split)
+    print(f"  {'sequences':<44}{'mAP':>8}{'F1':>8}{'changes/s':>11}")
+    for name, (precision, f1, changes) in rows.items():
+        print(f"  {name:<44}{precision:8.2f}{f1:8.2f}{changes:11.2f}")
+    if options.calibrate:
+        precision, f1, changes = rows["labeller"]
+        scores = {"mAP stills": found["labeller"], "mAP": precision, "F1": f1, "changes/s": changes}
+        store(bundle.path, {options.split: {name: round(v, 2) for name, v in scores.items()}})
+    return 0
+
+
+# -- stills -------------------------------------------------------------------------------------
+
+
+def _stills(data: PhotoSequenceDataModule, model: VideoLabeller, split: str) -> dict[str, float]:
+    truth = torch.from_numpy(data.photo_labels(split))
+    return {
+        "labeller": mean_average_precision(still_scores(model, data.stills(split)), truth),
+        "linear probe, the same encoder": probed(
+            data, {name: _photos(data, name) for name in (TRAIN, VALIDATION, split)}, split
+        ),
+    }
+
+
+@torch.inference_mode()
+def still_scores(model: VideoLabeller, features: Tensor) -> Tensor:
+    """Probabilities at the end of a second of each photo: ``(photos, D)`` -> ``(photos, C)``."""
+    logits, _ = model.labeller(features.unsqueeze(1).expand(-1, HELD, -1))
+    return model.labeller.probabilities(logits[:, -1])
+
+
+def _photos(data: PhotoSequenceDataModule, split: str) -> Tensor:
+    if split != TRAIN:
+        return data.stills(split)
+    return torch.from_numpy(data.grids().mean(1, dtype="float32"))
+
+
+def _foreign_probe(data: PhotoSequenceDataModule, weights: str, split: str, cache: str) -> float:
+    encoder = ResNetEncoder(18, output="pooled", weights=weights)
+    features = {}
+    for name in (TRAIN, VALIDATION, split):
+        pictures = data.photos.pictures(name)
+        rows = cached_features(
+            pictures,
+            pictures.fingerprint,
+            encoder,
+            data.preprocessing,
+            cache,
+            name=f"imagenet-{name}",
+        )
+        features[name] = torch.from_numpy(rows[:, 0].astype("float32"))
+    return probed(data, features, split)
+
+
+def probed(data: PhotoSequenceDataModule, features: dict[str, Tensor], split: str) -> float:
+    """The mAP of logistic regressions on features of whole photos, ``{split: (photos, D)}``.
+
+    Fitted once to labels and once to shares of captions, at every weight decay of ``DECAYS``; what
+    is best on validation counts.
+    """
+    mean, std = features[TRAIN].mean(0), features[TRAIN].std(0).clamp(min=1e-6)
+    inputs = {name: (rows - mean) / std for name, rows in features.items()}
+    truth = {name: torch.from_numpy(data.photo_labels(name)) for name in inputs}
+    shares = torch.from_numpy(data.shares(TRAIN))
+    best, chosen = -1.0, None
+    for targets in (truth[TRAIN].float(), shares):
+        for decay in DECAYS:
+            probe = fitted(inputs[TRAIN], targets, decay)
+            value = mean_average_precision(probe(inputs[VALIDATION]), truth[VALIDATION])
+            if value > best:
+                best, chosen = value, probe
+    assert chosen is not None
+    return mean_average_precision(chosen(inputs[split]), truth[split])
+
+
+def fitted(inputs: Tensor, targets: Tensor, decay: float) -> Callable[[Tensor], Tensor]:
+    """A logistic regression of each label, ``decay`` times half the squared weights added."""
+    weight = torch.zeros(targets.shape[1], inputs.shape[1], requires_grad=True)
+    bias = torch.zeros(targets.shape[1], requires_grad=True)
+    optimiser = torch.optim.LBFGS([weight, bias], max_iter=60, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        loss = functional.binary_cross_entropy_with_logits(
+            functional.linear(inputs, weight, bias), targets, reduction="sum"
+        ) / len(inputs)
+        loss = loss + decay / 2 * weight.square().sum()
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)
+    return lambda rows: functional.linear(rows, weight.detach(), bias.detach())
+
+
+# -- sequences ----------------------------------------------------------------------------------
+
+Score = tuple[float, float, float]  # mAP, F1, changes a second
+
+
+def _sequences(
+    data: PhotoSequenceDataModule, bundle: Bundle, model: VideoLabeller, split: str
+) -> dict[str, Score]:
+    examples = _examples(data, split)
+    logits = _logits(model, examples)
+    decider = Decider(FrameDecoding(**bundle.decoding), bundle.labels(), multi_label=True)
+    truth = [(example.labels == 1).long() for example in examples]
+    known = [example.labels != IGNORED for example in examples]
+    times = [example.times for example in examples]
+    shown = [torch.where(k, t, IGNORED) for k, t in zip(known, truth, strict=True)]
+    return {
+        "the truth": (100.0, 100.0, changes_per_second(shown, times)),
+        "labeller": scored(logits, [decider.decide(rows.sigmoid()) for rows in logits], examples),
+    }
+
+
+def _smoothed(
+    data: PhotoSequenceDataModule, bundle: Bundle, model: VideoLabeller, split: str
+) -> dict[str, Score]:
+    """The per-frame head in every smoothing, each with thresholds of its own from validation."""
+    chosen_on, examples = _examples(data, VALIDATION), _examples(data, split)
+    raw, rest = _logits(model, chosen_on), _logits(model, examples)
+    labels = bundle.labels()
+    found = {}
+    for share in AVERAGES:
+        tuned, logits = ([running_mean(rows, share) for rows in part] for part in (raw, rest))
+        on = thresholds(tuned, chosen_on)
+        for kind, rule in _rules(on):
+            decoding = FrameDecoding(thresholds=on.tolist(), smoothing=rule)
+            decider = Decider(decoding, labels, multi_label=True)
+            decided = [decider.decide(rows.sigmoid()) for rows in logits]
+            found[f"each frame alone, mean {share:g}, {kind}"] = scored(logits, decided, examples)
+    return found
+
+
+def _rules(on: Tensor) -> Iterator[tuple[str, dict[str, Any]]]:
+    for share in OFF:
+        off = (on * share).tolist()
+        yield f"off at {share:g}", {"kind": "hysteresis", "off": off, "min_frames": 1}
+    for penalty in PENALTIES:
+        rule = {"kind": "viterbi", "switch_penalty": penalty, "min_frames": 1}
+        yield f"viterbi {penalty:g}", rule
+
+
+def calibrated(bundle: Bundle, model: VideoLabeller, data: PhotoSequenceDataModule) -> Bundle:
+    """The bundle with thresholds, and where labels go off, that are best on validation; stored."""
+    examples = _examples(data, VALIDATION)
+    logits = _logits(model, examples)
+    on = thresholds(logits, examples)
+    best, chosen = -1.0, bundle.decoding
+    for _, rule in _rules(on):
+        if rule["kind"] != "hysteresis":
+            continue
+        decoding = {
+            **bundle.decoding,
+            "thresholds": _rounded(on),
+            "smoothing": {**rule, "off": _rounded(torch.tensor(rule["off"]))},
+        }
+        decider = Decider(FrameDecoding(**decoding), bundle.labels(), multi_label=True)
+        f1 = scored(logits, [decider.decide(rows.sigmoid()) for rows in logits], examples)[1]
+        if f1 > best:
+            best, chosen = f1, decoding
+    description = {**bundle.description, "decoding": chosen}
+    text = json.dumps(description, indent=1, ensure_ascii=False, sort_keys=True)
+    (bundle.path / "bundle.json").write_text(text + "\n", "utf-8")
+    return replace(bundle, description=description)
+
+
+def thresholds(logits: Sequence[Tensor], examples: Sequence[ClipExample]) -> Tensor:
+    """The probability of each label from which its F1 over frames is best, ``(C,)``."""
+    scores = torch.cat(list(logits)).sigmoid()
+    labels = torch.cat([example.labels for example in examples])
+    found = []
+    for score, label in zip(scores.t(), labels.t(), strict=True):
+        counted = label != IGNORED
+        order = score[counted].argsort(descending=True)
+        hits = (label[counted][order] == 1).double().cumsum(0)
+        said = torch.arange(1, len(hits) + 1)
+        f1 = 2 * hits / (said + hits[-1].clamp(min=1))
+        found.append(score[counted][order][int(f1.argmax())])
+    return torch.stack(found).clamp(*LEVELS)
+
+
+def scored(
+    logits: Sequence[Tensor], decided: Sequence[Tensor], examples: Sequence[ClipExample]
+) -> Score:
+    """mAP of the scores, the mean of the labels' F1 over frames, changes a second, all over all."""
+    labels = torch.cat([example.labels for example in examples])
+    on = torch.cat(list(decided)).bool()
+    counted = labels != IGNORED
+    hits = (on & (labels == 1)).sum(0)
+    total = (on & counted).sum(0) + (labels == 1).sum(0)
+    present = (labels == 1).any(0)
+    f1 = 100 * float((2 * hits / total.clamp(min=1))[present].double().mean())
+    changes = changes_per_second(
+        [rows.long() for rows in decided], [example.times for example in examples]
+    )
+    return mean_average_precision(torch.cat(list(logits)), labels), f1, changes
+
+
+def running_mean(logits: Tensor, share: float) -> Tensor:
+    """``m_t = share · x_t + (1 - share) · m_{t-1}`` of ``(T, C)``, from the first frame on."""
+    rows = [logits[0]]
+    for row in logits[1:]:
+        rows.append(share * row + (1 - share) * rows[-1])
+    return torch.stack(rows)
+
+
+@torch.inference_mode()
+def _logits(model: VideoLabeller, examples: Sequence[ClipExample]) -> list[Tensor]:
+    return [model.labeller(example.rows.unsqueeze(0))[0][0] for example in examples]
+
+
+def _examples(data: PhotoSequenceDataModule, split: str) -> list[ClipExample]:
+    sequences = data.sequences(split)
+    return [sequences[item][1] for item in range(len(sequences))]  # type: ignore[arg-type]
+
+
+def _resnet(model: VideoLabeller) -> ResNetEncoder:
+    if not isinstance(model.encoder, ResNetEncoder):
+        raise DataError("This bundle's encoder sees whole clips; score-labels is for a ResNet's.")
+    return model.encoder
+
+
+def _rounded(values: Tensor) -> list[float]:
+    return [round(value, 3) for value in values.tolist()]
