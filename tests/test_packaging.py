@@ -115,6 +115,7 @@ def test_the_wheel_holds_all_of_bundles_and_no_tests(wheel: Path) -> None:
     assert {"captioner/_bundles/caption/bundle.json", *shipped} <= inside
     assert any(name.endswith(".safetensors") and "/encoders/" in name for name in inside)
     assert {"serving/endpoints/caption.py", "training/data/captions.py"} <= inside
+    assert "captioner/explain/units/page.html" in inside
     page = {f"serving/page/{path.name}" for path in (ROOT / "serving" / "page").iterdir()}
     assert {"serving/page/index.html", *page} <= inside
     tops = {name.split("/")[0] for name in inside}
