@@ -106,3 +106,60 @@ export function caption(photo, options, request = {}) {
   const headers = { "Content-Type": "application/octet-stream" };
   return json("caption", { method: "POST", body: photo, headers, options, ...request });
 }
+
+/** The labels of a short video, event by event, while it is being worked on. */
+export async function* frames(video, options, request = {}) {
+  const headers = { "Content-Type": "application/octet-stream" };
+  const wanted = { ...options, format: "ndjson" };
+  yield* events(await ask("frames", { method: "POST", body: video, headers, options: wanted, ...request }));
+}
+
+/** Puts a long video into the queue; gives the job. With the same `key` it is never queued twice. */
+export async function startJob(video, options, key, request = {}) {
+  const headers = { "Content-Type": "application/octet-stream", "Idempotency-Key": key };
+  return (await json("frames/jobs", { method: "POST", body: video, headers, options, ...request })).job;
+}
+
+/** How far a job is. */
+export async function job(id, request) {
+  return (await json(`frames/jobs/${id}`, request)).job;
+}
+
+/** Cancels a job, or forgets one that has ended. */
+export async function endJob(id) {
+  await ask(`frames/jobs/${id}`, { method: "DELETE" });
+}
+
+/** What a job has found, event by event. */
+export async function* jobEvents(id, request = {}) {
+  yield* events(await ask(`frames/jobs/${id}/result`, { options: { format: "ndjson" }, ...request }));
+}
+
+async function* events(answer) {
+  for await (const line of lines(answer.body)) {
+    if (!line) continue;
+    const event = JSON.parse(line);
+    if (event.type === "error") throw new ServiceError(event.error.code, event.error.message);
+    yield event;
+  }
+}
+
+async function* lines(body) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) break;
+      const parts = (rest + value).split("\n");
+      rest = parts.pop();
+      yield* parts;
+    }
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ServiceError("unreachable", "");
+  } finally {
+    reader.cancel().catch(() => {});
+  }
+  if (rest) yield rest;
+}

@@ -52,8 +52,8 @@ function go(name) {
 
 /** Each file goes to the tab that takes it. */
 async function give(files) {
-  const isVideo = (file) => file.type.startsWith("video/") || /\.(mkv|ts|avi|mpg|mpeg|mov|m4v)$/i.test(file.name);
-  const videos = files.filter(isVideo);
+  const isVideo = (file) => file.type.startsWith("video/") || (file.type === "image/gif" && place().name === "video") || /\.(mkv|ts|avi|mpg|mpeg|mov|m4v)$/i.test(file.name);
+  const videos = files.filter(isVideo); 
   const rest = files.filter((file) => !isVideo(file));
   if (videos.length && !rest.length) (await go("video")).take(videos);
   else if (rest.length) (await go("photo")).take(rest);

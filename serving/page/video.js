@@ -1,10 +1,340 @@
-// The tab for which `frames` answers; only what is missing, so far.
+// The tab for videos: labels while a clip is being worked on; a job for a long one.
 
-import { put } from "./dom.js";
-import { missing } from "./notice.js";
+import * as api from "./api.js";
+import { curlBlock, curlFile } from "./curl.js";
+import { announce, button, bytes, copyButton, download, duration, el, percent, put } from "./dom.js";
+import { Labels } from "./labels.js";
+import { say, text } from "./language.js";
+import { failure, missing, wait } from "./notice.js";
+import { player } from "./player.js";
+import { toCsv, toJson, toSrt, toVtt } from "./subtitles.js";
+import { minutes, segmentTable, timeline } from "./timeline.js";
 
-/** Fills the panel. `installed`: a promise of the models by task. */
+const TAKEN = "video/*,image/gif,.mkv,.ts,.avi,.mpg";
+const LOOK_MS = [300, 600, 1000, 2000]; // between looks at a job; the last goes on
+
+/** Fills the panel; `take(files)` gives it a video, `follow(id)` a job. */
 export function openVideo(panel, installed) {
-  installed.then((models) => put(panel, missing("frames", models.get("frames"))), () => {});
-  return { take() {} };
+  let labels = new Labels();
+  let file = null;
+  let screen = null; // the player
+  let work = null; // an AbortController, while something is under way
+  let jobId = null;
+  let key = null; // of the job that a file becomes, however often it is sent
+
+  const lanes = timeline((seconds) => screen?.jump(seconds));
+  const table = segmentTable((seconds) => screen?.jump(seconds));
+  const status = el("div", { class: "status" });
+  const saves = el("div", { class: "row", hidden: true });
+  const curl = curlBlock();
+  const options = optionsForm(() => { if (file) start(); else showCurl(); });
+  const chooser = el("input", {
+    type: "file", accept: TAKEN, class: "unseen", tabIndex: -1, "aria-hidden": "true",
+    on: { change: (event) => { take([...event.target.files]); event.target.value = ""; } },
+  });
+  const welcome = el(
+    "div", { class: "drop" },
+    el("p", { class: "large" }, say("video.drop")),
+    el("p", { class: "soft" }, say("video.kinds")),
+    el("div", { class: "row" }, button("video.choose", () => chooser.click(), { class: "main" }), chooser),
+  );
+  const stage = el("div", { class: "stage" });
+  const below = el("div", { class: "below", hidden: true }, options.element, curl.element);
+  put(panel, el("h1", { class: "unseen" }, say("video.title")), welcome, stage, status, lanes.element, table.element, saves, below);
+  installed.then((models) => {
+    const model = models.get("frames");
+    if (!model?.name) put(panel, missing("frames", model));
+    if (!models.get("caption")?.name) options.withoutCaptions();
+  }, (error) => put(welcome, failure(error, () => location.reload())));
+
+  for (const [name, type, write] of [
+    ["vtt", "text/vtt", () => toVtt(labels.summary)],
+    ["srt", "application/x-subrip", () => toSrt(labels.summary)],
+    ["csv", "text/csv", () => toCsv(labels.summary)],
+    ["json", "application/json", () => toJson(labels)],
+  ]) {
+    const stem = () => (file?.name ?? "labels").replace(/\.\w+$/, "");
+    saves.append(button(`video.${name}`, () => download(`${stem()}.${name}`, write(), type), { class: "quiet" }));
+  }
+
+  /** Shows a video, and has it labelled; of several, the first. */
+  function take(files) {
+    if (!files.length) return;
+    [file] = files;
+    if (jobId && !work && labels.summary) return show(file); // the clip to a job's labels
+    forget();
+    open();
+    start();
+  }
+
+  function open() {
+    welcome.classList.add("small");
+    below.hidden = false;
+    show(file);
+  }
+
+  function show(clip) {
+    screen?.close();
+    screen = player(clip, labels, (seconds, isNew) => {
+      lanes.move(seconds);
+      if (isNew) lanes.speak();
+    });
+    put(stage, screen.element);
+    if (labels.summary) screen.subtitle(labels.summary);
+    screen.refresh();
+  }
+
+  function forget() {
+    work?.abort();
+    work = null;
+    key = null;
+    leaveJob();
+    fresh();
+  }
+
+  function fresh() {
+    labels = new Labels();
+    put(status);
+    saves.hidden = true;
+    table.show([]);
+    lanes.clear();
+  }
+
+  /** Labels the file at once where the service takes it so, else as a job. */
+  async function start() {
+    work?.abort();
+    const mine = new AbortController();
+    work = mine;
+    const { signal } = mine;
+    leaveJob();
+    fresh();
+    show(file);
+    showCurl();
+    put(status, line(say("video.sending", { size: bytes(file.size) }), stop()));
+    try {
+      if (await isLong()) await startJob(signal);
+      else await read(api.frames(file, options.values(), { signal, waiting }), true);
+    } catch (error) {
+      if (error.code === "use_jobs" && work === mine) await startJob(signal).catch(failed);
+      else failed(error);
+    } finally {
+      if (work === mine) work = null;
+    }
+    function failed(error) {
+      if (error.name === "AbortError" || signal.aborted) return;
+      put(status, failure(error, start));
+      if (labels.frames.length) draw();
+    }
+  }
+
+  async function isLong() {
+    const limits = await api.limits();
+    const seconds = await Promise.race([screen.known, new Promise((resolve) => { setTimeout(resolve, 3000); })]);
+    const every = options.values().every_s;
+    return file.size > limits.frames_max_bytes || seconds > limits.frames_max_s
+      || (every > 0 && seconds / every > limits.frames_max_frames);
+  }
+
+  async function read(events, isLive) {
+    const began = performance.now();
+    const { signal } = work ?? {};
+    for await (const event of events) {
+      if (signal?.aborted) return;
+      labels.add(event);
+      if (event.type === "frame") {
+        draw();
+        if (isLive) progress();
+        if (labels.frames.length === 1) screen.refresh();
+      }
+    }
+    finish(isLive ? performance.now() - began : labels.summary?.timing_ms.total);
+  }
+
+  let drawn = 0;
+  function draw() {
+    if (drawn) return;
+    drawn = requestAnimationFrame(async () => {
+      drawn = 0;
+      lanes.draw(labels, await Promise.race([screen.known, null]));
+    });
+  }
+
+  let told = 0;
+  function progress() {
+    if (told) return;
+    told = requestAnimationFrame(() => {
+      told = 0;
+      if (!labels.summary && work) {
+        put(status, line(say("video.labelling", { frames: labels.frames.length, time: minutes(labels.end) }), stop()));
+      }
+    });
+  }
+
+  function finish(took) {
+    const { summary } = labels;
+    if (!summary) return put(status, failure(new api.ServiceError("unreachable", ""), start));
+    draw();
+    screen.subtitle(summary);
+    screen.refresh();
+    table.show(labels.runs);
+    saves.hidden = false;
+    const values = { frames: labels.frames.length, segments: summary.segments.length, time: duration(took) };
+    const done = el("p", { class: "soft" }, say("video.done", values));
+    const clip = summary.clip.labels.slice(0, 3).map(({ label, score }) => `${label} ${percent(score)}`).join(", ");
+    put(
+      status,
+      el("p", { class: "whole" }, say("video.whole"), " ", el("span", { lang: "en" }, clip)),
+      done,
+      summary.truncated ? el("p", { class: "warning" }, say("video.truncated")) : null,
+      summary.warnings.map((warning) => el("p", { class: "warning", lang: "en" }, warning)),
+    );
+    announce(done.textContent);
+  }
+
+  function waiting(seconds) {
+    put(status, wait(seconds), stop());
+  }
+
+  function line(...parts) {
+    return el("div", { class: "row" }, el("span", { class: "pulse", "aria-hidden": "true" }), el("p", { class: "soft" }, parts[0]), parts.slice(1));
+  }
+
+  function stop() {
+    return button("cancel", () => {
+      work?.abort();
+      work = null;
+      put(status, failureless("video.stopped"));
+    }, { class: "quiet" });
+  }
+
+  function failureless(key_) {
+    return el("div", { class: "row" }, el("p", { class: "soft" }, say(key_)), file ? button("again", start, { class: "quiet" }) : null);
+  }
+
+  // A job: it goes on without this page, and its link leads back to it.
+
+  async function startJob(signal) {
+    fresh();
+    show(file);
+    key ??= Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+    put(status, line(say("video.long", { size: bytes(file.size) }), stop()));
+    const job = await api.startJob(file, options.values(), key, { signal, waiting });
+    jobId = job.id;
+    history.replaceState(null, "", `#video/${jobId}`);
+    showCurl();
+    await watch(job, signal);
+  }
+
+  /** Shows a job of which only the id is known: after a reload, or from somebody's link. */
+  async function follow(id) {
+    if (!id || id === jobId || !/^[0-9a-f]{32}$/.test(id)) return;
+    work?.abort();
+    const mine = new AbortController();
+    work = mine;
+    file = null;
+    jobId = id;
+    fresh();
+    open();
+    showCurl();
+    put(status, line(say("video.asking")));
+    try {
+      await watch(await api.job(id), mine.signal);
+    } catch (error) {
+      if (mine.signal.aborted) return;
+      jobId = null;
+      put(status, failure(error, () => follow(id)));
+    } finally {
+      if (work === mine) work = null;
+    }
+  }
+
+  async function watch(job, signal) {
+    for (let looks = 0; job.state === "queued" || job.state === "running"; looks += 1) {
+      showJob(job);
+      await new Promise((resolve) => { setTimeout(resolve, LOOK_MS[Math.min(looks, LOOK_MS.length - 1)]); });
+      if (signal.aborted) return;
+      job = await api.job(job.id, { signal });
+    }
+    if (job.state === "succeeded") {
+      await read(api.jobEvents(job.id, { signal, waiting }), false);
+      status.append(linkTo(job.id));
+    } else if (job.state === "failed") {
+      throw new api.ServiceError(job.error.code, job.error.message);
+    } else {
+      put(status, failureless(`video.${job.state}`));
+      leaveJob();
+    }
+  }
+
+  let bar = null;
+  function showJob(job) {
+    if (!bar?.element.isConnected || bar.id !== job.id) {
+      const progressBar = el("progress", { max: 1, data: { label: "video.progress" } });
+      const words = el("p", { class: "soft" });
+      const element = el("div", { class: "job" }, words, progressBar, el("div", { class: "row" }, button("cancel", () => cancel(job.id), { class: "quiet" }), linkTo(job.id)));
+      bar = { id: job.id, element, progressBar, words };
+      put(status, element);
+      announce(text("video.job"));
+    }
+    if (job.progress === null) bar.progressBar.removeAttribute("value");
+    else bar.progressBar.value = job.progress;
+    const done = job.progress === null ? "" : percent(job.progress);
+    put(bar.words, say(`video.${job.state}`, { done, frames: job.frames_labelled }));
+  }
+
+  function linkTo(id) {
+    const href = new URL(`#video/${id}`, location.href).href;
+    return el("p", { class: "row link" }, el("a", { href }, say("video.link")), copyButton(() => href));
+  }
+
+  async function cancel(id) {
+    work?.abort();
+    work = null;
+    try {
+      await api.endJob(id);
+      key = null;
+      leaveJob();
+      put(status, failureless("video.cancelled"));
+    } catch (error) {
+      put(status, failure(error, () => cancel(id)));
+    }
+  }
+
+  function leaveJob() {
+    if (jobId && location.hash === `#video/${jobId}`) history.replaceState(null, "", "#video");
+    jobId = null;
+  }
+
+  function showCurl() {
+    const name = file?.name ?? "clip.mp4";
+    if (jobId) curl.show(curlFile("frames/jobs", options.values(), name));
+    else curl.show(curlFile("frames", { ...options.values(), format: "ndjson" }, name, { stream: true }));
+  }
+
+  return { take, follow };
+}
+
+function optionsForm(changed) {
+  const input = (name, properties) => el("input", {
+    id: `video-${name}`, type: "number", data: { hint: "option.auto" }, ...properties,
+    on: { change: (event) => { if (event.target.reportValidity()) changed(); } },
+  });
+  const every = input("every_s", { min: 0, max: 3600, step: "any", inputMode: "decimal" });
+  const top = input("top_k", { min: 1, max: 1000, inputMode: "numeric" });
+  const least = input("min_score", { min: 0, max: 1, step: "any", inputMode: "decimal" });
+  const captions = input("captions", { type: "checkbox" });
+  const field = (one, key) => el("div", { class: "field" }, el("label", { htmlFor: one.id }, say(`option.${key}`)), one, el("p", { class: "fine" }, say(`option.${key}.why`)));
+  const element = el(
+    "details", { class: "options" },
+    el("summary", {}, say("options")),
+    el("div", { class: "fields" }, field(every, "every_s"), field(top, "top_k"), field(least, "min_score"), field(captions, "captions")),
+  );
+  return {
+    element,
+    values() {
+      const given = { every_s: every.value, top_k: top.value, min_score: least.value, captions: captions.checked ? "true" : "" };
+      return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== ""));
+    },
+    withoutCaptions() { captions.disabled = true; },
+  };
 }
