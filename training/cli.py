@@ -1,4 +1,4 @@
-"""``python -m training fit|validate|test|export|score|score-labels`` over YAML configs."""
+"""``python -m training fit|validate|test|folds|export|score|score-labels`` over YAML configs."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from training.checkpoints import find_checkpoint, read_checkpoint
 
 DESCRIPTION = """Trains, validates and tests the models of captioner as a YAML config says.
 
-Three more commands, each with a --help of its own: `export` makes a checkpoint a bundle, `score`
-scores a captioner's bundle as it is served, `score-labels` a labeller's that learnt from photos."""
+Four more commands, each with a --help of its own: `folds` cross-validates a config of videos,
+`export` makes a checkpoint a bundle, `score` scores a captioner's bundle as it is served,
+`score-labels` a labeller's that learnt from photos."""
 
 
 class TrainingCLI(LightningCLI):
@@ -120,6 +121,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; an error of the user's is a sentence and exit code 2."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        if arguments[:1] == ["folds"]:
+            from training.folds import main as folds
+
+            return folds(arguments[1:])
         if arguments[:1] == ["export"]:
             from training.export import main as export
 

@@ -1,8 +1,8 @@
 """What a model reads of the frames of videos, made once and kept in memory-mapped files.
 
 A row a frame, those of all videos one behind the other: pixels, where the encoder learns, a
-ResNet's map where its last stages do, or features where none does. The file's name is a hash of
-everything that decides its content, as in ``training/features.py``.
+ResNet's map where its last stages do, features where none does, or the path of a hand. The file's
+name is a hash of everything that decides its content, as in ``training/features.py``.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from tqdm import tqdm
 from captioner.errors import DataError, UserError
 from captioner.vision.crops import Crop, grey
 from captioner.vision.encoder import STAGES, ResNetEncoder
+from captioner.vision.hand_path import HandPathEncoder
 from captioner.vision.preprocess import Preprocessing
 from captioner.vision.video import open_video
 from training.data.splits import picture_key
@@ -36,23 +38,30 @@ CHUNK = 32  # frames under way at a time
 class Clips:
     """The frames of some videos, in their order.
 
-    ``rows (frames, …)``: uint8 pixels ``(C, H, W)``, a float16 map or float16 features ``(D,)``.
+    ``rows (frames, …)``: uint8 pixels ``(C, H, W)``, a float16 map, float16 features ``(D,)`` or
+    a float32 path ``(7,)``.
     ``offsets (videos + 1,)``: where each video's frames begin. ``numbers``, ``times (frames,)``: of
-    each frame in its video, and its seconds from the first one.
+    each frame in its video, and its seconds from the first one. ``chosen``: which videos count.
     """
 
     rows: np.ndarray
     offsets: np.ndarray
     numbers: np.ndarray
     times: np.ndarray
+    chosen: Sequence[int] | None = None
 
     def __len__(self) -> int:
         """Videos."""
-        return len(self.offsets) - 1
+        return len(self.offsets) - 1 if self.chosen is None else len(self.chosen)
 
     def span(self, video: int) -> slice:
         """Which rows are a video's."""
-        return slice(int(self.offsets[video]), int(self.offsets[video + 1]))
+        number = video if self.chosen is None else self.chosen[video]
+        return slice(int(self.offsets[number]), int(self.offsets[number + 1]))
+
+    def of(self, videos: Sequence[int]) -> Clips:
+        """Some of the videos, by number, in this order; the file stays as it is."""
+        return replace(self, chosen=list(videos))
 
 
 def cached_clips(
@@ -62,7 +71,7 @@ def cached_clips(
     *,
     every_s: float | None = None,
     crop: Crop | None = None,
-    encoder: ResNetEncoder | None = None,
+    encoder: ResNetEncoder | HandPathEncoder | None = None,
     stages: int = len(STAGES),
     name: str = "clips",
 ) -> Clips:
@@ -72,7 +81,8 @@ def cached_clips(
     and a whole video at a time.
 
     ``encoder``: None for pixels, else the frames' map after its first ``stages`` stages, with all
-    of them their features. An unfinished file never bears the final name.
+    of them their features; of an encoder that reads a path, that path. An unfinished file never
+    bears the final name.
 
     Raises ``DataError`` that names a video that cannot be read to a frame.
     """
@@ -80,16 +90,18 @@ def cached_clips(
     path = Path(directory) / f"{name}-{key}.rows"
     if not path.with_suffix(".npz").exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.partial")
+        unfinished = path.with_suffix(f".{os.getpid()}.partial")
         try:
-            frames = _chunks(videos, preprocessing, every_s, crop)
-            index = _compute(partial, frames, len(videos), preprocessing, encoder, stages, name)
-            partial.replace(path)
-            with partial.open("wb") as file:
+            reader = encoder if isinstance(encoder, HandPathEncoder) else None
+            network = encoder if isinstance(encoder, ResNetEncoder) else None
+            frames = _chunks(videos, preprocessing, every_s, crop, reader)
+            index = _compute(unfinished, frames, len(videos), preprocessing, network, stages, name)
+            unfinished.replace(path)
+            with unfinished.open("wb") as file:
                 np.savez(file, **index)
-            partial.replace(path.with_suffix(".npz"))
+            unfinished.replace(path.with_suffix(".npz"))
         finally:
-            partial.unlink(missing_ok=True)
+            unfinished.unlink(missing_ok=True)
     index = dict(np.load(path.with_suffix(".npz")))
     shape, dtype = tuple(index["shape"].tolist()), np.dtype(str(index["dtype"]))
     rows = np.memmap(path, dtype=dtype, mode="r", shape=shape) if shape[0] else np.empty(shape)
@@ -150,6 +162,7 @@ def _chunks(
     preprocessing: Preprocessing,
     every_s: float | None,
     crop: Crop | None,
+    reader: HandPathEncoder | None,
 ) -> Iterator[_Chunk]:
     read_as = preprocessing if crop is None else replace(preprocessing, grey=False)
     for number, video in enumerate(videos):
@@ -157,7 +170,10 @@ def _chunks(
         try:
             frames = _frames(number, video.file, read_as, every_s)
             if crop is not None:
-                frames = _cropped(frames, crop, preprocessing.grey)
+                cut = partial(_cropped, crop=crop, to_grey=preprocessing.grey)
+                frames = _as_a_whole(frames, cut)
+            if reader is not None:
+                frames = _as_a_whole(frames, reader.read)
             for chunk in frames:
                 read += len(chunk.times)
                 yield chunk
@@ -190,15 +206,19 @@ def _frames(
             yield chunk
 
 
-def _cropped(chunks: Iterator[_Chunk], crop: Crop, to_grey: bool) -> Iterator[_Chunk]:
+def _as_a_whole(chunks: Iterator[_Chunk], change: Callable[[Tensor], Tensor]) -> Iterator[_Chunk]:
     whole = list(chunks)
     if not whole:
         return
-    pixels = crop(torch.cat([chunk.pixels for chunk in whole]))
-    parts = (grey(pixels) if to_grey else pixels).split([len(chunk.times) for chunk in whole])
+    rows = change(torch.cat([chunk.pixels for chunk in whole]))
+    parts = rows.split([len(chunk.times) for chunk in whole])
     for chunk, part in zip(whole, parts, strict=True):
         chunk.pixels = part
         yield chunk
+
+
+def _cropped(pixels: Tensor, crop: Crop, to_grey: bool) -> Tensor:
+    return grey(crop(pixels)) if to_grey else crop(pixels)
 
 
 def _ahead(chunks: Iterator[_Chunk]) -> Iterator[_Chunk]:
@@ -215,17 +235,20 @@ def _key(
     preprocessing: Preprocessing,
     every_s: float | None,
     crop: Crop | None,
-    encoder: ResNetEncoder | None,
+    encoder: ResNetEncoder | HandPathEncoder | None,
     stages: int,
 ) -> str:
+    network = encoder if isinstance(encoder, ResNetEncoder) else None
     about = {
         "videos": [_video_key(video) for video in videos],
         "every_s": every_s,
         "crop": None if crop is None else asdict(crop),
         "preprocessing": preprocessing.to_dict(),
-        "weights": None if encoder is None else weights_hash(encoder),
-        "stages": None if encoder is None else stages,
+        "weights": None if network is None else weights_hash(network),
+        "stages": None if network is None else stages,
     }
+    if isinstance(encoder, HandPathEncoder):
+        about["reading"] = encoder.reading
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:20]
 
 

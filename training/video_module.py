@@ -19,6 +19,8 @@ from captioner.errors import InvalidOption
 from captioner.models.video_labeller import VideoClassifier, VideoLabeller
 from captioner.tasks.caption import captioner_of
 from captioner.vision.encoder import STAGES, ResNetEncoder
+from captioner.vision.hand_path import HandPathEncoder
+from training.data.splits import TRAIN
 from training.optimiser import scheduled
 from training.settings import OptimiserSettings
 
@@ -29,10 +31,12 @@ class VideoModule(lightning.LightningModule, ABC):
     """The encoder's side, the optimiser and the checkpoint.
 
     A data module gives ``classes`` (names), ``multi_label``, ``preprocessing`` and ``every_s``, and
-    batches that hold one of ``features (B, T, D)``, ``maps (B, T, channels, h, w)`` of a ResNet's
-    frozen stages, and ``frames (B, T, C, H, W)`` uint8; with ``lengths (B,)``, ``index (B,)``. If
-    it has ``use_clips``, that is asked for what this encoder needs: features where it is frozen,
-    maps where its last stages learn, pixels where all of it does or it is no ResNet.
+    batches that hold one of ``features (B, T, D)`` or paths of hands ``(B, T, 7)``, ``maps (B, T,
+    channels, h, w)`` of a ResNet's frozen stages, and ``frames (B, T, C, H, W)`` uint8; with
+    ``lengths (B,)``, ``index (B,)``. If it has ``use_clips``, that is asked for what this encoder
+    needs: features where it is frozen, maps where its last stages learn, pixels where all of it
+    does or it is no ResNet. Of hands the paths are kept, but for validation and test on streams:
+    there cuts are not known beforehand.
     """
 
     task = ""
@@ -121,8 +125,11 @@ class VideoModule(lightning.LightningModule, ABC):
         if not hasattr(self.data, "use_clips"):
             return
         stages = self._frozen_stages
-        encoder = self.model.encoder if stages else None
         for split in splits:
+            encoder = self.model.encoder if stages else None
+            if isinstance(self.model.encoder, HandPathEncoder):
+                from_pixels = split != TRAIN and getattr(self.data, "streams", None) is not None
+                encoder = None if from_pixels else self.model.encoder
             if self.trainer.is_global_zero:
                 self.data.use_clips(split, self.cache, encoder=encoder, stages=stages)
             self.trainer.strategy.barrier()
@@ -147,6 +154,8 @@ class VideoModule(lightning.LightningModule, ABC):
         """``(B, T, D)``, as they come or from maps or pixels."""
         assert self.model is not None
         if "features" in batch:
+            if isinstance(self.model.encoder, HandPathEncoder):
+                return self.model.encoder.finish(batch["features"], batch["lengths"])
             return batch["features"]
         if "maps" in batch:
             return self.model.features_from(batch["maps"], self._frozen_stages)

@@ -15,38 +15,42 @@ from captioner.errors import InvalidOption
 from captioner.vision.hand_map import hand_map, shots
 
 ROWS = 60  # pixels, in which the sizes below are meant
-COLUMNS_OF_PATH = 4  # x, y, score, begins
+COLUMNS = 7  # x, y and score of the tip and of the fist, begins
 STEP = 2  # pixels between the places that a path may take
 FARTHEST = 6  # steps that a finger goes from frame to frame at most
 COST = 0.02  # of a move, times its square in pixels, against scores of about 0 to 1
 LEAST_EXTENT = 0.05  # of the picture's height: what moves less is no larger for it
-VERSION = 1  # rises with every change to what `hand_path` gives, so that no stored path is taken
+VERSION = 2  # rises with every change to what `hand_path` gives, so that no stored path is taken
 
 
 def hand_path(frames: Tensor) -> Tensor:
-    """Where the finger's tip is in every frame of a video: ``(T, 3, H, W)`` -> ``(T, 4)`` float32.
+    """Where tip and fist of a pointing hand are in a video: ``(T, 3, H, W)`` -> ``(T, 7)`` float32.
 
     ``frames``: RGB from 0 to 255, uint8 or float, of any size; they are looked at 60 rows high.
-    The columns: ``x`` and ``y`` as shares of the picture's height, ``x`` to the right, ``y`` down;
-    how well the place looks like a finger's tip; and 1 in the first frame of each shot, else 0.
+    The columns: ``x`` and ``y`` of the tip as shares of the picture's height, ``x`` to the right,
+    ``y`` down, and how well the place looks like one; the same of the fist; and 1 in the first
+    frame of each shot, else 0.
 
     The rule: the video is cut into shots, and each has its :func:`hand_map`. A tip is where there
     is hand below and none above and to the left (:func:`tip_score`), which is the upper end of a
-    pointing hand, some pixels below the very tip where the finger is thin. Of all paths over a grid
-    of places the one with the highest sum of scores wins, less a cost for the square of each move
-    (Viterbi). So a frame in which a finger cannot be made out is bridged by those around it.
+    pointing hand, some pixels below the very tip where the finger is thin; a fist is where there is
+    most hand around. Of all paths over a grid of places the one with the highest sum of scores
+    wins, less a cost for the square of each move (Viterbi). So a frame in which a finger cannot be
+    made out is bridged by those around it.
     """
     frames = frames.float()
     if frames.shape[2] != ROWS:
         size = ROWS, max(1, round(ROWS * frames.shape[3] / frames.shape[2]))
         frames = functional.interpolate(frames, size, mode="area")
-    parts = []
-    for shot in shots(frames):
-        places, scores = best_path(tip_score(hand_map(frames[shot])))
-        begins = torch.zeros(len(places), 1)
-        begins[0] = 1
-        parts.append(torch.cat([places / ROWS, scores[:, None], begins], 1))
-    return torch.cat(parts) if parts else torch.zeros(0, COLUMNS_OF_PATH)
+    found = torch.zeros(len(frames), COLUMNS)
+    for shot in shots(frames) if len(frames) else []:
+        hand = hand_map(frames[shot])
+        for column, scores in ((0, tip_score(hand)), (3, fist_score(hand))):
+            places, best = best_path(scores)
+            found[shot, column : column + 2] = places / ROWS
+            found[shot, column + 2] = best
+        found[shot.start, 6] = 1
+    return found
 
 
 def tip_score(hand: Tensor) -> Tensor:
@@ -59,6 +63,11 @@ def tip_score(hand: Tensor) -> Tensor:
     above = _box(hand, rows=(-6, 0), columns=(-8, 6))
     left = _box(hand, rows=(0, 6), columns=(-10, -4))
     return below - 0.7 * above - 0.5 * left
+
+
+def fist_score(hand: Tensor) -> Tensor:
+    """The mean of the hand in 13 x 15 pixels around each pixel: ``(T, H, W)`` -> the same shape."""
+    return _box(hand, rows=(-7, 8), columns=(-6, 7))
 
 
 def best_path(scores: Tensor) -> tuple[Tensor, Tensor]:
@@ -95,12 +104,12 @@ def best_path(scores: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class HandPathEncoder(nn.Module):
-    """Frames of clips to how a finger moves in them, ``(B, T, 3, H, W)`` -> ``(B, T, 5)``.
+    """Frames of clips to how a hand moves in them, ``(B, T, 3, H, W)`` -> ``(B, T, 10)``.
 
-    Of each frame: where the tip is (:func:`hand_path`), relative to the extent of its path in this
-    shot, so that a gesture is the same wherever it is drawn and however large, -1 to 1 along the
-    longer side; how far it went since the frame before, eightfold; and its score. ``blur`` frames
-    of the path are averaged first, an odd number.
+    Of each frame, for tip and fist (:func:`hand_path`): the place relative to the extent of its
+    path in this shot, so that a gesture is the same wherever it is drawn and however large, -1 to 1
+    along the longer side; how far it went since the frame before, eightfold; and its score.
+    ``blur`` frames of the path are averaged first, an odd number.
 
     Nothing in it learns. It is in two parts, so that what takes time, the path, can be kept:
     :meth:`read`, of a whole video, and :meth:`finish`. Frames must be pixels between 0 and 1 (a
@@ -112,7 +121,7 @@ class HandPathEncoder(nn.Module):
         if blur < 1 or blur % 2 == 0:
             raise InvalidOption(f"blur is {blur} frames.", hint="An odd number from 1 up.")
         self.blur = blur
-        self.feature_size = 5
+        self.feature_size = 10
 
     @property
     def reading(self) -> str:
@@ -120,20 +129,20 @@ class HandPathEncoder(nn.Module):
         return f"hand_path {VERSION}"
 
     def read(self, frames: Tensor) -> Tensor:
-        """A whole video, ``(T, 3, H, W)`` from 0 to 255, to its path ``(T, 4)``."""
+        """A whole video, ``(T, 3, H, W)`` from 0 to 255, to its path ``(T, 7)``."""
         return hand_path(frames)
 
     def finish(self, paths: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Paths ``(B, T, 4)`` -> features ``(B, T, 5)``, zero past each row's end."""
+        """Paths ``(B, T, 7)`` -> features ``(B, T, 10)``, zero past each row's end."""
         features = paths.new_zeros(*paths.shape[:2], self.feature_size)
         for row, path in enumerate(paths):
             end = len(path) if lengths is None else int(lengths[row])
-            for begin, stop in _stretches(path[:end, 3]):
-                features[row, begin:stop] = self._of_shot(path[begin:stop, :3])
+            for begin, stop in _stretches(path[:end, 6]):
+                features[row, begin:stop] = self._of_shot(path[begin:stop])
         return features
 
     def forward(self, frames: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Pixels ``(B, T, 3, H, W)`` between 0 and 1 -> ``(B, T, 5)``."""
+        """Pixels ``(B, T, 3, H, W)`` between 0 and 1 -> ``(B, T, 10)``."""
         if frames.dim() != 5 or frames.shape[2] != 3:
             shape = tuple(frames.shape)
             raise ValueError(f"frames of shape {shape} where (batch, time, 3, H, W) is expected")
@@ -142,23 +151,26 @@ class HandPathEncoder(nn.Module):
                 "Hands are looked for in pixels between 0 and 1, and these are not.",
                 hint="Set the preprocessing's mean to [0, 0, 0] and its std to [1, 1, 1].",
             )
-        paths = frames.new_zeros(*frames.shape[:2], COLUMNS_OF_PATH)
+        paths = frames.new_zeros(*frames.shape[:2], COLUMNS)
         for row, clip in enumerate(frames):
             end = len(clip) if lengths is None else int(lengths[row])
             paths[row, :end] = self.read(255 * clip[:end].cpu()).to(frames)
         return self.finish(paths, lengths)
 
     def _of_shot(self, path: Tensor) -> Tensor:
-        # (T, 3) -> (T, 5)
+        # (T, 7) -> (T, 10)
         ends = (self.blur // 2, self.blur // 2)
         padded = functional.pad(path.t()[None], ends, mode="replicate")
         path = functional.avg_pool1d(padded, self.blur, 1)[0].t()
-        place, score = path[:, :2], path[:, 2:]
-        low, high = place.amin(0), place.amax(0)
-        place = (place - (low + high) / 2) * 2 / (high - low).amax().clamp(min=LEAST_EXTENT)
-        went = torch.zeros_like(place)
-        went[1:] = 8 * place.diff(dim=0)
-        return torch.cat([place, went, score], 1)
+        return torch.cat([part for at in (0, 3) for part in _moving(path[:, at : at + 3])], 1)
+
+
+def _moving(path: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    # (T, 3), x, y and score -> place, step and score
+    place, score = path[:, :2], path[:, 2:]
+    low, high = place.amin(0), place.amax(0)
+    place = (place - (low + high) / 2) * 2 / (high - low).amax().clamp(min=LEAST_EXTENT)
+    return place, 8 * place.diff(dim=0, prepend=place[:1]), score
 
 
 def _best_before(best: Tensor, cost: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,11 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
 from captioner.bundle import open_bundle
 from captioner.tasks import load
+from training.checkpoints import read_checkpoint
 
 Run = Callable[..., Any]
 COLOURS = ("red", "green", "blue")
@@ -138,3 +140,29 @@ def test_a_bundle_of_it_labels_videos(
     found = [max(frame.labels, key=lambda label: label.score).label for frame in result.frames]
     assert len(found) == 16
     assert sum(a == b for a, b in zip(found, ["red"] * 8 + ["blue"] * 8, strict=True)) >= 14
+
+
+def test_the_last_stages_of_a_resnet_learn_on_maps_that_are_kept(
+    colours: Path, tmp_path: Path, run: Run
+) -> None:
+    encoder = {"depth": 18, "output": "pooled", "weights": None, "trainable_stages": 1}
+    config = write_config(
+        tmp_path,
+        colours,
+        model__encoder=encoder,
+        model__cache=str(tmp_path / "cache"),
+        model__optimiser={"lr": 0.03, "encoder_lr": 1e-3, "warmup_steps": 2},
+        trainer__max_epochs=6,
+    )
+    done = run("fit", "--config", str(config), folder=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    # Of 32 pixels the fourth of five stages leaves a side of 2, of 256 maps.
+    for index in (tmp_path / "cache").glob("*.npz"):
+        assert np.load(index)["shape"].tolist()[1:] == [256, 2, 2]
+    assert float(scores_of(tmp_path / "runs" / "best.ckpt")["best_model_score"]) > 80
+    # The encoder's last stage has a rate of its own, and what is below it none.
+    (state,) = read_checkpoint(tmp_path / "runs" / "best.ckpt")["optimizer_states"]
+    labeller, last_stage = state["param_groups"]
+    assert labeller["initial_lr"] == 0.03
+    assert last_stage["initial_lr"] == 1e-3
+    assert len(last_stage["params"]) == 15  # of layer4: 5 convolutions, 5 norms of 2 each

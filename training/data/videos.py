@@ -17,11 +17,13 @@ from torch.utils.data import DataLoader
 from captioner.errors import DataError, InvalidOption
 from captioner.vision.crops import Crop
 from captioner.vision.encoder import STAGES, ResNetEncoder
+from captioner.vision.hand_path import HandPathEncoder
 from captioner.vision.preprocess import Preprocessing
 from training.clip_cache import Clips, cached_clips
 from training.data.captions import STAGES as SPLITS_OF
 from training.data.clip_augmentation import ClipAugmentation, middle
 from training.data.location import locate
+from training.data.path_augmentation import PathAugmentation, is_path
 from training.data.splits import TEST, TRAIN, VALIDATION, SplitFractions
 from training.data.stretches import frame_labels
 from training.data.video_examples import ClipExample, ClipExamples, collated, fresh_generator
@@ -50,6 +52,7 @@ class FrameDataModule(lightning.LightningDataModule):
         crop: the part of these pixels that is looked at; see captioner.vision.crops.Crop.
         augment: how training clips differ from one epoch to the next; what of it changes pixels
             does nothing where the encoder's first stages are frozen.
+        augment_paths: how the paths differ that an encoder such as hand_path reads.
         streams: a table of videos to put one behind the other (columns stream, video, and order
             and split where there are any), or a number: of so many videos, drawn by a seed.
         train_streams: the same for training alone, by number: drawn anew in each epoch.
@@ -76,6 +79,7 @@ class FrameDataModule(lightning.LightningDataModule):
         preprocessing: Preprocessing | None = None,
         crop: Crop | None = None,
         augment: ClipAugmentation | None = None,
+        augment_paths: PathAugmentation | None = None,
         streams: str | int | None = None,
         train_streams: int | None = None,
         window: int | None = None,
@@ -103,7 +107,7 @@ class FrameDataModule(lightning.LightningDataModule):
         self.columns, self.rename, self._classes = columns, rename or {}, classes
         self.multi_label, self.every_s = multi_label, every_s
         self.preprocessing = preprocessing or Preprocessing()
-        self.crop, self.augment = crop, augment
+        self.crop, self.augment, self.augment_paths = crop, augment, augment_paths
         self.streams, self.train_streams, self.window = streams, train_streams, window
         self.groups, self.folds, self.fractions = groups, folds, fractions or SplitFractions()
         self.batch_size, self.num_workers = batch_size, num_workers
@@ -167,23 +171,28 @@ class FrameDataModule(lightning.LightningDataModule):
         split: str,
         directory: str,
         *,
-        encoder: ResNetEncoder | None = None,
+        encoder: ResNetEncoder | HandPathEncoder | None = None,
         stages: int = len(STAGES),
     ) -> None:
         """From now on batches of the split can be made; see :func:`cached_clips`."""
         crop = self.crop
         if crop is not None and encoder is None and self.augment is not None:
             crop = crop.widened(self.augment.margin)
-        self._clips[split] = cached_clips(
-            self.videos(split),
+        videos = self.videos(split)
+        # All folds read one file.
+        together = videos if self.folds is None else self._pool()
+        clips = cached_clips(
+            together,
             self.preprocessing,
             directory,
             every_s=self.every_s,
             crop=crop,
             encoder=encoder,
             stages=stages,
-            name=split,
+            name=split if self.folds is None else "folds",
         )
+        places = {video.name: number for number, video in enumerate(together)}
+        self._clips[split] = clips.of([places[video.name] for video in videos])
         for training in (False, True):
             if (split, training) in self._examples:
                 self._fill(split, training)
@@ -209,7 +218,7 @@ class FrameDataModule(lightning.LightningDataModule):
             self._examples[key] = ClipExamples(
                 self._items(split, training),
                 random_streams=self.train_streams if training else None,
-                augment=self._augment if training and self.augment is not None else self._middle,
+                augment=self._augment if training else self._middle,
                 window=self.window if training else None,
                 fresh=training,
                 seed=self.seed,
@@ -219,7 +228,10 @@ class FrameDataModule(lightning.LightningDataModule):
         return self._examples[key]
 
     def _augment(self, example: ClipExample, generator: torch.Generator) -> ClipExample:
-        assert self.augment is not None
+        if self.augment_paths is not None and is_path(example):
+            example = self.augment_paths(example, generator)
+        if self.augment is None:
+            return self._middle(example, generator)
         size = None if self.crop is None else self.crop.size
         return self.augment(example, generator, size=size)
 
@@ -281,6 +293,11 @@ class FrameDataModule(lightning.LightningDataModule):
         if self.streams is None or (training and self.train_streams):
             return [[number] for number in range(len(videos))]
         return streams_of(self.streams, split, videos, self.seed)
+
+    def _pool(self) -> list[LabelledVideo]:
+        parts = self._read.splits
+        both = [video for split in (TRAIN, VALIDATION) for video in parts.get(split, [])]
+        return sorted(both, key=lambda video: video.name)
 
     def _require(self, split: str) -> None:
         if split not in self._read.splits:

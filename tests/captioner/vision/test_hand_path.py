@@ -59,12 +59,15 @@ def away(found: Tensor, path: Tensor) -> Tensor:
 def test_the_hand_is_followed(colour: tuple[int, int, int]) -> None:
     path = circle()
     found = hand_path(drawn(path, colour=colour))
-    assert found.shape == (36, 4)
+    assert found.shape == (36, 7)
     off = away(found, path)
     assert float(off.median()) < 2  # a place is 2 pixels wide
     assert float(off.max()) < 5
     assert float(found[:, 2].min()) > 0.2
-    assert found[:, 3].tolist() == [1] + [0] * 35
+    fist = 60 * found[:, 3:5] - path
+    assert float((fist - fist.mean(0)).norm(dim=1).median()) < 3
+    assert float(found[:, 5].min()) > 0.2
+    assert found[:, 6].tolist() == [1] + [0] * 35
 
 
 def test_brightness_and_a_shaking_camera_do_no_harm() -> None:
@@ -90,7 +93,7 @@ def test_shots_are_parted_at_cuts() -> None:
     assert shots(both.float()) == [slice(0, 20), slice(20, 35)]
     found = hand_path(both)
     assert torch.equal(found, torch.cat([hand_path(one), hand_path(other)]))
-    assert found[:, 3].nonzero().flatten().tolist() == [0, 20]
+    assert found[:, 6].nonzero().flatten().tolist() == [0, 20]
     assert shots(one.float()) == [slice(0, 20)]
 
 
@@ -105,9 +108,11 @@ def test_a_path_would_rather_bridge_than_jump() -> None:
 
 def test_features_are_the_same_wherever_and_however_large_a_gesture_is_drawn() -> None:
     encoder = HandPathEncoder(blur=1)
-    path = torch.cat([circle() / HEIGHT, torch.ones(36, 1), torch.zeros(36, 1)], 1)
+    place = circle() / HEIGHT
+    path = torch.cat([place, torch.ones(36, 1)] * 2 + [torch.zeros(36, 1)], 1)
     moved = path.clone()
     moved[:, :2] = 0.5 * path[:, :2] + 0.2
+    moved[:, 3:5] = 2 * path[:, 3:5]
     one, two = (encoder.finish(rows[None])[0] for rows in (path, moved))
     torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-5)
     assert one[:, :2].min() == pytest.approx(-1, abs=1e-4)
