@@ -5,7 +5,7 @@
         caption/
             bundle.json                 format, task, model, preprocessing, decoding, card, hashes
             weights.safetensors         what is not the encoder's
-            vocabulary.json             and what else the task reads: labels.json, tokenizer.json
+            vocabulary.json             and what else the task reads: labels.json, pieces.json
             README.md  LICENSE.txt      the card for people, the licence
 
 Every file is named with its hash in ``bundle.json`` and checked when the bundle is opened. Nothing
@@ -21,7 +21,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -309,7 +309,35 @@ def find_bundle(
     for path in sorted(places, key=lambda place: place.name != task):
         if _task_of(path) == task:
             return open_bundle(path)
-    raise MissingBundle(
+    raise _no_bundle(task)
+
+
+def find_bundles(
+    task: str, models: Sequence[str] = (), directories: Iterable[Path] | None = None
+) -> tuple[list[Bundle], dict[str, BundleError]]:
+    """All bundles for a task that takes several; second, by name, what is wrong with others.
+
+    ``models``: names or directories, each of which has to be usable; without them, all that are
+    installed, the task's namesake first. Raises what :func:`find_bundle` raises where none is
+    usable.
+    """
+    if models:
+        return [find_bundle(task, model, directories) for model in models], {}
+    found: list[Bundle] = []
+    problems: dict[str, BundleError] = {}
+    for path in sorted(installed(directories), key=lambda place: place.name != task):
+        if _task_of(path) == task:
+            try:
+                found.append(open_bundle(path))
+            except BundleError as error:
+                problems[path.name] = error
+    if not found:
+        raise next(iter(problems.values()), _no_bundle(task))
+    return found, problems
+
+
+def _no_bundle(task: str) -> MissingBundle:
+    return MissingBundle(
         f"No bundle for {task!r} is installed.",
         hint="Train and export one (python -m training export), or set CAPTIONER_BUNDLES.",
     )

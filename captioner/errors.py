@@ -19,6 +19,8 @@
         │   ├── TextTooLong       text_too_long
         │   └── UnknownCharacters unknown_characters
         ├── InvalidOption         invalid_option
+        │   ├── UnsupportedPair   unsupported_language_pair
+        │   └── UnknownModel      unknown_model
         ├── UnknownOption         unknown_option
         ├── BundleError           invalid_bundle
         │   └── MissingBundle     missing_bundle
@@ -153,6 +155,18 @@ class InvalidOption(UserError):
     """An option's value is out of range, or contradicts another option."""
 
     code = "invalid_option"
+
+
+class UnsupportedPair(InvalidOption):
+    """No model, or more than one, translates from this language to that one."""
+
+    code = "unsupported_language_pair"
+
+
+class UnknownModel(InvalidOption):
+    """Of the models for a task none has this name."""
+
+    code = "unknown_model"
 
 
 class UnknownOption(UserError):

@@ -76,6 +76,34 @@ def write_tiny_bundle(directory: Path, *, attention: str = "soft", **changed: ob
     return write_bundle(directory, **(settings | changed))
 
 
+texts = _load_beside("texts")
+
+
+@pytest.fixture(scope="session")
+def make_translate_bundle() -> Callable[..., Path]:
+    """``texts.write_translate_bundle``: a translator of random weights for a pair."""
+    found: Callable[..., Path] = texts.write_translate_bundle
+    return found
+
+
+@pytest.fixture(scope="session")
+def make_generate_bundle() -> Callable[..., Path]:
+    """``texts.write_generate_bundle``: a character model that has learnt a verse by heart."""
+    found: Callable[..., Path] = texts.write_generate_bundle
+    return found
+
+
+@pytest.fixture(scope="session")
+def text_bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with translators de-en and en-de and two character models; nobody changes it."""
+    folder = tmp_path_factory.mktemp("texts")
+    for pair in (("de", "en"), ("en", "de")):
+        texts.write_translate_bundle(folder, *pair)
+    for name in ("generate", "generate-another"):
+        texts.write_generate_bundle(folder, name)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def make_tiny_bundle() -> Callable[..., Path]:
     """``write_tiny_bundle``, for tests that need another one than ``tiny_bundle``."""

@@ -6,6 +6,8 @@ captioner caption DIR --out out.jsonl    a folder; resumes where it stopped; eac
 captioner explain photo.jpg --out why.png
 captioner frames clip.mp4 --out clip.vtt --overlay clip_labelled.mp4 --strip clip.png
 captioner frames DIR --out DIR           a file of labels for each video; resumes, too
+captioner translate --pair de-en < in.txt > out.txt
+captioner generate --prompt "ROMEO:" --temperature 0.7
 captioner models
 """
 
@@ -16,10 +18,10 @@ import sys
 from collections.abc import Sequence
 
 from captioner import __version__
-from captioner.cli import caption, explain, frames, models
+from captioner.cli import caption, explain, frames, generate, models, translate
 from captioner.errors import UserError
 
-COMMANDS = (caption, explain, frames, models)
+COMMANDS = (caption, explain, frames, translate, generate, models)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="captioner",
-        description="Captions for photos and labels for videos with recurrent networks.",
+        description="Captions, labels of videos, translations and texts by recurrent networks.",
     )
     parser.add_argument("--version", action="version", version=f"captioner {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
