@@ -48,13 +48,13 @@ def imported_names(paths: Iterable[Path]) -> set[str]:
 
 
 def test_its_packages_are_all_it_needs(kit) -> None:
-    """What the service and the library import is in the bento; the command line and the pictures
+    """What the service and the library import is in the bento; the command line, metrics and the pictures
     of explanations need more, and nothing of the service calls them."""
     paths = [
         path
         for package in ("serving", "captioner")
         for path in (kit.root / package).rglob("*.py")
-        if path.name != "demo.py" and not {"cli", "explain"} & set(path.parts)
+        if path.name != "demo.py" and not {"cli", "explain", "metrics"} & set(path.parts)
     ]
     found = packages_distributions()
     needed = {found[name][0].lower().replace("_", "-") for name in imported_names(paths)}
