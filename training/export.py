@@ -33,6 +33,8 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     checkpoint = read_checkpoint(options.checkpoint)
     about = checkpoint["captioner"]
+    if "assets" not in about:
+        raise DataError(f"A network of the task {about['task']!r} is no model to make a bundle of.")
     if about.get("crop"):
         raise DataError(
             f"{options.checkpoint!r} was trained on a crop of each clip (data.crop), which a "
