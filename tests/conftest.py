@@ -152,25 +152,30 @@ def data_dir() -> Path:
     return place
 
 
-_data_tests: set[str] = set()
-_data_counts = {"ran": 0, "skipped": 0}
+# What a run without the folder, or without a browser, leaves out is counted: a run that leaves
+# everything out would pass, too.
+COUNTED = ("data", "browser")
+_marked: dict[str, set[str]] = {mark: set() for mark in COUNTED}
+_counts = {mark: {"ran": 0, "skipped": 0} for mark in COUNTED}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # By marker: a report's keywords hold folder names, too, and tests/training/data is one.
-    _data_tests.update(item.nodeid for item in items if item.get_closest_marker("data"))
+    for mark in COUNTED:
+        _marked[mark].update(item.nodeid for item in items if item.get_closest_marker(mark))
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    if report.nodeid not in _data_tests:
-        return
-    if report.skipped:
-        _data_counts["skipped"] += 1
-    elif report.when == "call":
-        _data_counts["ran"] += 1
+    for mark in COUNTED:
+        if report.nodeid in _marked[mark]:
+            if report.skipped:
+                _counts[mark]["skipped"] += 1
+            elif report.when == "call":
+                _counts[mark]["ran"] += 1
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    terminalreporter.write_line(
-        f"data tests: {_data_counts['ran']} ran, {_data_counts['skipped']} skipped"
-    )
+    for mark, counts in _counts.items():
+        terminalreporter.write_line(
+            f"{mark} tests: {counts['ran']} ran, {counts['skipped']} skipped"
+        )

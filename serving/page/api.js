@@ -163,3 +163,26 @@ async function* lines(body) {
   }
   if (rest) yield rest;
 }
+
+/** Translations of a text. */
+export function translate(body, request = {}) {
+  return json("translate", { method: "POST", body: JSON.stringify(body), headers: JSON_BODY, ...request });
+}
+
+/** A text that goes on from a prompt, event by event: {delta, log_prob}, and at last how it ended. */
+export async function* generate(body, request = {}) {
+  const answer = await ask("generate", {
+    method: "POST", body: JSON.stringify({ ...body, stream: true }), headers: JSON_BODY, ...request,
+  });
+  for await (const line of lines(answer.body)) {
+    if (!line.startsWith("data:")) continue;
+    const data = line.slice(5).trim();
+    if (data === "[DONE]") return;
+    const event = JSON.parse(data);
+    if (event.error) throw new ServiceError(event.error.code, event.error.message);
+    yield event;
+  }
+  throw new ServiceError("unreachable", ""); // it broke off: whoever ends in order says so
+}
+
+const JSON_BODY = { "Content-Type": "application/json" };

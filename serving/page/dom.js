@@ -1,7 +1,7 @@
 // Elements, and the few things that every tab does with them. Text is only ever text: the page's
 // policy forbids to turn a string into markup.
 
-import { fill, say } from "./language.js";
+import { fill, has, say } from "./language.js";
 
 /**
  * An element. `properties`: `class`, `on` (event -> listener), `style` (name -> value) and `data`
@@ -27,6 +27,24 @@ export function el(tag, properties = {}, ...children) {
 /** A button whose text is that of `key`. */
 export function button(key, act, properties = {}) {
   return el("button", { type: "button", on: { click: act }, ...properties }, say(key));
+}
+
+/** An option with its name, and a word about it where there is one. */
+export function field(input, key) {
+  return el(
+    "div", { class: "field" },
+    el("label", { htmlFor: input.id }, say(`option.${key}`)),
+    input,
+    has(`option.${key}.why`) ? el("p", { class: "fine" }, say(`option.${key}.why`)) : null,
+  );
+}
+
+/** The device's own chooser of files; `take(files)` gets them. Its button is another element. */
+export function fileInput(take, properties) {
+  return el("input", {
+    type: "file", class: "unseen", tabIndex: -1, "aria-hidden": "true", ...properties,
+    on: { change: ({ target }) => { take([...target.files]); target.value = ""; } },
+  });
 }
 
 /** Puts `children` in place of what `parent` holds. */

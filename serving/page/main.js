@@ -42,7 +42,7 @@ function place() {
 async function follow() {
   const { name, rest } = place();
   const tab = await show(name);
-  tab.follow?.(rest);
+  tab?.follow?.(rest);
 }
 
 function go(name) {

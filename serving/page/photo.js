@@ -4,7 +4,7 @@ import { caption } from "./api.js";
 import { openCamera } from "./camera.js";
 import { captionView } from "./caption.js";
 import { curlBlock, curlFile } from "./curl.js";
-import { announce, button, el, put } from "./dom.js";
+import { announce, button, el, field, fileInput, put } from "./dom.js";
 import { gallery } from "./gallery.js";
 import { say, text } from "./language.js";
 import { failure, missing } from "./notice.js";
@@ -31,8 +31,8 @@ export function openPhoto(panel, installed) {
   }, (error) => put(welcome, failure(error, () => location.reload())));
 
   function inviting() {
-    const chooser = fileInput({ multiple: true });
-    const camera = fileInput({ capture: "environment" });
+    const chooser = fileInput(take, { accept: TAKEN, multiple: true });
+    const camera = fileInput(take, { accept: TAKEN, capture: "environment" });
     return el(
       "div", { class: "drop" },
       el("p", { class: "large" }, say("photo.drop")),
@@ -44,13 +44,6 @@ export function openPhoto(panel, installed) {
         chooser, camera,
       ),
     );
-  }
-
-  function fileInput(properties) {
-    return el("input", {
-      type: "file", accept: TAKEN, class: "unseen", tabIndex: -1, "aria-hidden": "true", ...properties,
-      on: { change: (event) => { take([...event.target.files]); event.target.value = ""; } },
-    });
   }
 
   /** Adds photos, and shows the first of them. */
@@ -76,19 +69,22 @@ export function openPhoto(panel, installed) {
   async function answer(photo) {
     photo.state = "working";
     photo.options = options.values();
-    photo.control = new AbortController();
+    const control = new AbortController();
+    photo.control = control;
     refresh(photo);
     const began = performance.now();
     try {
-      photo.answer = await caption(photo.file, photo.options, {
-        signal: photo.control.signal,
+      const found = await caption(photo.file, photo.options, {
+        signal: control.signal,
         waiting: (seconds) => { photo.wait = seconds; refresh(photo); },
       });
+      if (photo.control !== control) return;
+      photo.answer = found;
       photo.took = performance.now() - began;
       photo.error = null;
       photo.state = "done";
     } catch (error) {
-      if (error.name === "AbortError") return;
+      if (photo.control !== control || error.name === "AbortError") return;
       photo.error = error;
       photo.state = "failed";
     }
@@ -109,6 +105,7 @@ export function openPhoto(panel, installed) {
   }
 
   function ask(photo) {
+    photo.control?.abort();
     photo.state = "waiting";
     refresh(photo);
     work();
@@ -129,7 +126,7 @@ export function openPhoto(panel, installed) {
   }
 
   function changed() {
-    if (chosen && chosen.state !== "working") ask(chosen);
+    if (chosen) ask(chosen);
   }
 
   function render() {
@@ -158,12 +155,6 @@ function optionsForm(changed) {
   function sent(event) {
     if (event.target.reportValidity()) changed();
   }
-  const field = (input, key) => el(
-    "div", { class: "field" },
-    el("label", { htmlFor: input.id }, say(`option.${key}`)),
-    input,
-    el("p", { class: "fine" }, say(`option.${key}.why`)),
-  );
   const element = el(
     "details", { class: "options" },
     el("summary", {}, say("options")),

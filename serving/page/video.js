@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { curlBlock, curlFile } from "./curl.js";
-import { announce, button, bytes, copyButton, download, duration, el, percent, put } from "./dom.js";
+import { announce, button, bytes, copyButton, download, duration, el, field, fileInput, percent, put } from "./dom.js";
 import { Labels } from "./labels.js";
 import { say, text } from "./language.js";
 import { failure, missing, wait } from "./notice.js";
@@ -28,10 +28,7 @@ export function openVideo(panel, installed) {
   const saves = el("div", { class: "row", hidden: true });
   const curl = curlBlock();
   const options = optionsForm(() => { if (file) start(); else showCurl(); });
-  const chooser = el("input", {
-    type: "file", accept: TAKEN, class: "unseen", tabIndex: -1, "aria-hidden": "true",
-    on: { change: (event) => { take([...event.target.files]); event.target.value = ""; } },
-  });
+  const chooser = fileInput(take, { accept: TAKEN });
   const welcome = el(
     "div", { class: "drop" },
     el("p", { class: "large" }, say("video.drop")),
@@ -323,7 +320,6 @@ function optionsForm(changed) {
   const top = input("top_k", { min: 1, max: 1000, inputMode: "numeric" });
   const least = input("min_score", { min: 0, max: 1, step: "any", inputMode: "decimal" });
   const captions = input("captions", { type: "checkbox" });
-  const field = (one, key) => el("div", { class: "field" }, el("label", { htmlFor: one.id }, say(`option.${key}`)), one, el("p", { class: "fine" }, say(`option.${key}.why`)));
   const element = el(
     "details", { class: "options" },
     el("summary", {}, say("options")),

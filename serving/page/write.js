@@ -1,10 +1,158 @@
-// The tab for which `generate` answers; only what is missing, so far.
+// The tab for writing: a prompt, and a text that goes on from it, character by character.
 
-import { put } from "./dom.js";
-import { missing } from "./notice.js";
+import * as api from "./api.js";
+import { curlBlock, curlJson } from "./curl.js";
+import { announce, button, copyButton, duration, el, field, percent, put } from "./dom.js";
+import { say, text } from "./language.js";
+import { failure, missing, wait } from "./notice.js";
+
+const LEVELS = 8; // shades, from expected to surprising
+const MOST_SURPRISING = -6; // nats; what is rarer looks the same
 
 /** Fills the panel. `installed`: a promise of the models by task. */
 export function openWrite(panel, installed) {
-  installed.then((models) => put(panel, missing("generate", models.get("generate"))), () => {});
-  return { take() {} };
+  let work = null;
+  let said = ""; // what was written after the prompt
+  let chances = []; // the log-probability of each character
+  const input = (name, properties) => el("input", { id: `write-${name}`, ...properties, on: { change: showCurl, input: showCurl } });
+  const prompt = el("textarea", {
+    id: "write-prompt", rows: 3, spellcheck: false, data: { hint: "write.hint" },
+    on: { input: showCurl, keydown: (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) start(); } },
+  });
+  const model = el("select", { id: "write-model", on: { change: showCurl } });
+  const modelField = field(model, "model");
+  const bold = el("output", { htmlFor: "write-temperature" });
+  const temperature = input("temperature", { type: "range", min: 0, max: 2, step: 0.05, value: 0.7 });
+  const length = input("length", { type: "number", min: 1, max: 20000, value: 400 });
+  const seed = input("seed", { type: "number", min: 0, max: 2 ** 53 - 1, data: { hint: "option.auto" } });
+  const stop = input("stop", { type: "text", maxLength: 100, data: { hint: "write.never" } });
+  const page = el("p", { class: "page" });
+  const status = el("div", { class: "status" });
+  const go = button("write.go", () => start(), { class: "main" });
+  const on = button("write.on", () => start(true), { hidden: true });
+  const halt = button("write.stop", () => work?.abort(), { hidden: true });
+  const copy = copyButton(() => prompt.value + said, { hidden: true });
+  const curl = curlBlock();
+  put(
+    panel,
+    el("h1", { class: "unseen" }, say("write.title")),
+    el(
+      "div", { class: "desk" },
+      el(
+        "div", {},
+        el("label", { class: "unseen", htmlFor: prompt.id }, say("write.prompt")), prompt,
+        el("div", { class: "row" }, go, halt, on, copy),
+        el(
+          "details", { class: "options", open: matchMedia("(min-width: 46rem)").matches },
+          el("summary", {}, say("options")),
+          el("div", { class: "fields" }, modelField, el("div", { class: "field" }, el("label", { htmlFor: temperature.id }, say("option.temperature"), " ", bold), temperature), field(length, "length"), field(seed, "seed"), field(stop, "stop")),
+        ),
+      ),
+      el("div", { class: "result" }, page, status, legend()),
+    ),
+    el("div", { class: "below" }, curl.element),
+  );
+  put(status, el("p", { class: "soft" }, say("write.empty")));
+  installed.then((models) => {
+    const found = models.get("generate");
+    if (!found?.name) return put(panel, missing("generate", found));
+    const names = found.models?.map((one) => one.name ?? one) ?? [];
+    put(model, names.map((name) => el("option", {}, name)));
+    modelField.hidden = names.length < 2;
+    showCurl();
+  }, (error) => put(status, failure(error, () => location.reload())));
+  page.addEventListener("pointerover", (event) => {
+    const { place } = event.target;
+    if (place !== undefined) event.target.title = percent(Math.exp(chances[place]));
+  });
+
+  function body() {
+    const wanted = { prompt: prompt.value, max_tokens: Number(length.value) || 1, temperature: Number(temperature.value) };
+    if (seed.value && wanted.temperature > 0) wanted.seed = Number(seed.value);
+    if (stop.value) wanted.stop = [stop.value.replaceAll("\\n", "\n")];
+    if (model.options.length > 1) wanted.model = model.value;
+    return wanted;
+  }
+
+  function showCurl() {
+    bold.value = Number(temperature.value).toFixed(2);
+    curl.show(curlJson("generate", { ...body(), stream: true }, { stream: true }));
+  }
+
+  /** Writes from the prompt, or goes on from what is there. */
+  async function start(goesOn = false) {
+    if (!length.reportValidity() || !seed.reportValidity()) return;
+    work?.abort();
+    const mine = new AbortController();
+    work = mine;
+    const wanted = body();
+    if (goesOn) wanted.prompt += said;
+    else {
+      said = "";
+      chances = [];
+      put(page, el("span", { class: "given" }, prompt.value));
+    }
+    running(true);
+    put(status);
+    const began = performance.now();
+    let waitingFor = [];
+    const flush = () => {
+      page.append(...waitingFor);
+      waitingFor = [];
+    };
+    let frame = 0;
+    try {
+      const events = api.generate(wanted, { signal: mine.signal, waiting: (seconds) => put(status, wait(seconds)) });
+      for await (const event of events) {
+        if (event.delta !== undefined) {
+          waitingFor.push(character(event));
+          frame ||= requestAnimationFrame(() => { frame = 0; flush(); });
+        }
+        if (event.finish_reason) ended(`write.end.${event.finish_reason}`);
+      }
+    } catch (error) {
+      if (mine.signal.aborted) ended("write.end.stopped");
+      else put(status, failure(error, () => start(goesOn)));
+    } finally {
+      flush();
+      if (work === mine) {
+        work = null;
+        running(false);
+      }
+    }
+    function ended(key) {
+      const count = chances.length;
+      const mean = count ? -chances.reduce((sum, one) => sum + one, 0) / count : 0;
+      put(status, el("p", { class: "soft" }, say(key, { count, time: duration(performance.now() - began), nats: mean.toFixed(2) })));
+      announce(text("write.announced", { count }));
+    }
+  }
+
+  function character({ delta, log_prob: chance }) {
+    const span = document.createElement("span");
+    span.textContent = delta;
+    span.className = `c${shade(chance)}`;
+    span.place = chances.length;
+    said += delta;
+    chances.push(chance);
+    return span;
+  }
+
+  function running(is) {
+    panel.classList.toggle("running", is);
+    halt.hidden = !is;
+    on.hidden = is || !said;
+    copy.hidden = !said;
+    if (is) halt.focus({ preventScroll: true });
+    else if (document.activeElement === document.body) go.focus({ preventScroll: true });
+  }
+}
+
+function shade(chance) {
+  return Math.round((LEVELS - 1) * Math.min(1, Math.max(0, chance / MOST_SURPRISING)));
+}
+
+function legend() {
+  const shades = Array.from({ length: LEVELS }, (_, level) => el("span", { class: `c${level}` }, " "));
+  return el("p", { class: "legend fine" }, say("write.expected"), el("span", { class: "shades", "aria-hidden": "true" }, shades), say("write.surprising"));
 }
