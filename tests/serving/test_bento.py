@@ -48,7 +48,7 @@ def imported_names(paths: Iterable[Path]) -> set[str]:
 
 
 def test_its_packages_are_all_it_needs(kit) -> None:
-    """What the service and the library import is in the bento; the command line, metrics and the pictures
+    """What the service and the library import is in the bento; command line, metrics and pictures
     of explanations need more, and nothing of the service calls them."""
     paths = [
         path
