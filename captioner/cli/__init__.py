@@ -8,6 +8,7 @@ captioner frames clip.mp4 --out clip.vtt --overlay clip_labelled.mp4 --strip cli
 captioner frames DIR --out DIR           a file of labels for each video; resumes, too
 captioner translate --pair de-en < in.txt > out.txt
 captioner generate --prompt "ROMEO:" --temperature 0.7
+captioner units MODEL text.txt --out units.html
 captioner models
 """
 
@@ -18,10 +19,10 @@ import sys
 from collections.abc import Sequence
 
 from captioner import __version__
-from captioner.cli import caption, explain, frames, generate, models, translate
+from captioner.cli import caption, explain, frames, generate, models, translate, units
 from captioner.errors import UserError
 
-COMMANDS = (caption, explain, frames, translate, generate, models)
+COMMANDS = (caption, explain, frames, translate, generate, units, models)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
