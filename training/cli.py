@@ -1,4 +1,4 @@
-"""``python -m training fit|validate|test|folds|export|score|score-labels`` over YAML configs."""
+"""``python -m training fit|validate|test`` over YAML configs, and what comes before and after."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from training.checkpoints import find_checkpoint, read_checkpoint
 
 DESCRIPTION = """Trains, validates and tests the models of captioner as a YAML config says.
 
-Four more commands, each with a --help of its own: `folds` cross-validates a config of videos,
+Five more commands, each with a --help of its own: `folds` cross-validates a config of videos,
 `export` makes a checkpoint a bundle, `score` scores a captioner's bundle as it is served,
-`score-labels` a labeller's that learnt from photos."""
+`score-labels` a labeller's that learnt from photos, `gradient-flow` draws where gradients go."""
 
 
 class TrainingCLI(LightningCLI):
@@ -137,6 +137,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from training.score_labels import main as score_labels
 
             return score_labels(arguments[1:])
+        if arguments[:1] == ["gradient-flow"]:
+            from training.gradient_flow import main as draw_flow
+
+            return draw_flow(arguments[1:])
         build(arguments)
     except UserError as error:
         return _refused(error)
