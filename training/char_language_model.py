@@ -58,6 +58,7 @@ class CharLanguageModule(lightning.LightningModule):
         # Plain attributes: a state is no parameter, and each process has its own.
         self._state: State | None = None
         self._chunk = 0
+        self._random: Tensor | None = None
         self._evaluated: State | None = None
         self._totals: dict[str, list[float]] = {}
 
@@ -100,6 +101,12 @@ class CharLanguageModule(lightning.LightningModule):
         loss = functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
         self.log("train_loss", loss.detach(), prog_bar=True, batch_size=len(inputs))
         return loss
+
+    def on_train_batch_start(self, batch: Any, batch_index: int) -> None:
+        """Dropout of a resumed run goes on as it would have; loaders draw numbers, too."""
+        if self._random is not None:
+            torch.set_rng_state(self._random)
+            self._random = None
 
     def on_train_epoch_end(self) -> None:
         """The next epoch begins at the text's beginning, without a past."""
@@ -199,7 +206,7 @@ class CharLanguageModule(lightning.LightningModule):
                 f"{self.trainer.world_size}: each goes on with its own streams.",
                 hint="Resume with as many.",
             )
-        torch.set_rng_state(stored["random"][rank].cpu())
+        self._random = stored["random"][rank].cpu()
         if stream is not None:
             self._state = tuple(part[rank].to(self.device) for part in stream["state"])
             self._chunk = int(stream["chunk"])

@@ -108,7 +108,7 @@ class Seq2SeqModule(lightning.LightningModule):
         real = steps < batch["lengths"].unsqueeze(1)
         read, _ = self.model(batch["sources"], batch["source_lengths"], inputs, batch["lengths"])
         pieces = targets[real]
-        log_probs = self.model.decoder.logits(read[real]).log_softmax(1)
+        log_probs = self.model.decoder.logits(read[real]).float().log_softmax(1)
         plain = functional.nll_loss(log_probs, pieces)
         loss = (1 - self.label_smoothing) * plain - self.label_smoothing * log_probs.mean()
         self.log("train_loss", plain.detach(), prog_bar=True, batch_size=len(inputs))

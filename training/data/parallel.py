@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from random import Random
 from typing import Any
@@ -79,9 +79,10 @@ class _EpochBatches(LengthBatches):
 
     examples: ParallelExamples
 
-    def __iter__(self) -> Any:
-        self.examples.epoch = self.epoch
-        return super().__iter__()
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in super().__iter__():
+            self.examples.epoch = self.epoch  # known only now: a resumed run sets it late
+            yield batch
 
 
 class ParallelDataModule(lightning.LightningDataModule):
@@ -216,6 +217,3 @@ class ParallelDataModule(lightning.LightningDataModule):
                 f"{split}: {len(examples)} pairs of {len(self._of(split))}, {means[0]:.1f} and "
                 f"{means[1]:.1f} pieces on average, {len(self.pieces)} pieces in all"
             )
-
-
-__all__ = ["Batch", "ParallelDataModule", "ParallelExamples"]
