@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,9 @@ def test_a_proof_task_is_watched_and_learns_the_same(tmp_path: Path, run: Run) -
     assert len(found[0]["hidden"]) == len(found[0]["memory"]) == 12
     assert set(found[0]["open_share"]) == {"i", "f", "o"}
     assert len({row["grad_norm"] for row in rows if row.get("grad_norm")}) == 2
-    assert all(float(row["flow/model.cell"]) < 0 for row in rows if row.get("flow/model.cell"))
+    decades = {row["flow/model.cell"] for row in rows if row.get("flow/model.cell")}
+    expected = [math.log10(line["memory"][-1] / line["memory"][0]) for line in found]
+    assert sorted(map(float, decades)) == pytest.approx(sorted(expected), rel=1e-5)
     folder = tmp_path / "watched" / "runs" / "proof-parity" / "gradient_flow"
     assert sorted(path.name for path in folder.glob("*.png")) == ["step-0.png", "step-2.png"]
 
