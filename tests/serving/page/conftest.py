@@ -173,11 +173,11 @@ def _bundle_or(task: str, small: Path) -> str:
     return str(shipped if shipped.is_dir() else small / task)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def site(kit: Any, bundles: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """The service with the shipped captioner, and a small labeller that knows three colours.
 
-    What is longer than 8 seconds is a job, so that jobs are short here.
+    What is larger than 100 kB is a job, so that jobs are short here.
     """
     from captioner.tasks import load
 
@@ -185,7 +185,7 @@ def site(kit: Any, bundles: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     with kit.running(
         load=lambda task, model: load(task, model=model),
         models=models,
-        frames_max_s=8.0,
+        frames_max_bytes=100_000,
         state_dir=str(tmp_path_factory.mktemp("state")),
     ) as service:
         yield service
