@@ -39,7 +39,9 @@ DECAYS = (1.0, 3e-1, 1e-1, 3e-2)  # weight decays that a probe chooses from
 OFF = (1.0, 0.8, 0.6, 0.4, 0.25)  # where a label goes off, as a share of where it came
 AVERAGES = (1.0, 0.7, 0.5, 0.35, 0.25)  # weight of the frame itself in a running mean of logits
 PENALTIES = (0.5, 1.0, 2.0, 4.0, 8.0)  # nats that a change costs in Viterbi smoothing
-LEVELS = 0.05, 0.9  # thresholds are kept between
+LEVELS = 0.15, 0.9  # thresholds are kept between: below the first nobody would believe a label
+WORTH = 1.0  # points of F1 that labels which change less often may cost
+SHORTEST = 2  # labelled frames of a segment at least
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -216,23 +218,22 @@ def _rules(on: Tensor) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def calibrated(bundle: Bundle, model: VideoLabeller, data: PhotoSequenceDataModule) -> Bundle:
-    """The bundle with thresholds, and where labels go off, that are best on validation; stored."""
+    """The bundle with thresholds from validation, stored: see :func:`thresholds`.
+
+    A label goes off at the lowest of ``OFF`` that costs less than ``WORTH`` points of F1.
+    """
     examples = _examples(data, VALIDATION)
     logits = _logits(model, examples)
     on = thresholds(logits, examples)
-    best, chosen = -1.0, bundle.decoding
-    for _, rule in _rules(on):
-        if rule["kind"] != "hysteresis":
-            continue
-        decoding = {
-            **bundle.decoding,
-            "thresholds": _rounded(on),
-            "smoothing": {**rule, "off": _rounded(torch.tensor(rule["off"]))},
-        }
+    tried: list[tuple[float, dict[str, Any]]] = []
+    for share in OFF:
+        off = {"kind": "hysteresis", "off": _rounded(on * share), "min_frames": SHORTEST}
+        decoding = {**bundle.decoding, "thresholds": _rounded(on), "smoothing": off}
         decider = Decider(FrameDecoding(**decoding), bundle.labels(), multi_label=True)
-        f1 = scored(logits, [decider.decide(rows.sigmoid()) for rows in logits], examples)[1]
-        if f1 > best:
-            best, chosen = f1, decoding
+        decided = [decider.decide(rows.sigmoid()) for rows in logits]
+        tried.append((scored(logits, decided, examples)[1], decoding))
+    best = max(f1 for f1, _ in tried)
+    chosen = [decoding for f1, decoding in tried if f1 >= best - WORTH][-1]
     description = {**bundle.description, "decoding": chosen}
     text = json.dumps(description, indent=1, ensure_ascii=False, sort_keys=True)
     (bundle.path / "bundle.json").write_text(text + "\n", "utf-8")

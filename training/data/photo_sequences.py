@@ -82,11 +82,15 @@ class PhotoSequenceDataModule(lightning.LightningDataModule):
         if not every_s > 0:
             raise InvalidOption(f"every_s is {every_s}.", hint="A number of seconds above 0.")
         self.shots = shots or ShotSettings()
-        if not 1 <= self.shots.shortest <= self.shots.longest:
-            raise InvalidOption(
-                f"Shots of {self.shots.shortest} to {self.shots.longest} frames.",
-                hint="At least 1, and the longest no shorter than the shortest.",
-            )
+        for shortest, longest in (
+            (self.shots.shortest, self.shots.longest),
+            (self.shots.train_shortest, self.shots.train_longest),
+        ):
+            if not 1 <= shortest <= longest:
+                raise InvalidOption(
+                    f"Shots of {shortest} to {longest} frames.",
+                    hint="At least 1, and the longest no shorter than the shortest.",
+                )
         self.photos = CaptionDataModule(
             source,
             format=format,

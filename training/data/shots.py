@@ -17,6 +17,7 @@ from captioner.metrics.segments import IGNORED
 from training.data.photo_views import Box, camera_path
 from training.data.video_examples import ClipExample, fresh_generator
 
+PATHS = 1000  # of the camera, that training draws from
 MOST = 0.5  # share of a photo's area from which a view keeps all of its labels
 
 
@@ -32,6 +33,9 @@ class ShotSettings:
     """Frames of a shot at least."""
     longest: int = 10
     """Frames of a shot at most."""
+    train_shortest: int = 2
+    """The same in training, where short shots cost less and a cut is what there is to learn."""
+    train_longest: int = 6
     mix: float = 0.5
     """Training: the share of sequences that are laid over another one (mixup)."""
 
@@ -60,10 +64,12 @@ class FixedSequences(Dataset[tuple[int, ClipExample]]):
             raise IndexError(item)
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + item)
         first = item * self.settings.shots
+        shortest, longest = self.settings.shortest, self.settings.longest
         rows, labels = [], []
         for photo in self.order[first : first + self.settings.shots]:
             boxes = camera_path(photo, self.rows.shape[1], seed=self.seed)
-            places = _walk(len(boxes), _length(self.settings, generator), generator)
+            length = shortest + _below(longest - shortest + 1, generator)
+            places = _walk(len(boxes), length, generator)
             rows.append(torch.from_numpy(self.rows[photo].astype(np.float32))[places])
             seen = [boxes[place] for place in places]
             labels.append(_visible(torch.from_numpy(self.labels[photo]), seen))
@@ -81,6 +87,8 @@ class RandomSequences(Dataset[tuple[int, ClipExample]]):
         self, grids: np.ndarray, shares: np.ndarray, shots: ShotSettings, every_s: float
     ) -> None:
         self.grids, self.shares, self.settings, self.every_s = grids, shares, shots, every_s
+        self.paths = [camera_path(number, shots.views) for number in range(PATHS)]
+        self.weights = [map_weights(boxes, grids.shape[1]) for boxes in self.paths]
 
     def __len__(self) -> int:
         return len(self.grids)
@@ -88,11 +96,9 @@ class RandomSequences(Dataset[tuple[int, ClipExample]]):
     def __getitem__(self, item: int) -> tuple[int, ClipExample]:
         """The number of the first photo, and a sequence that begins with it."""
         generator = fresh_generator()
-        lengths = [_length(self.settings, generator) for _ in range(self.settings.shots)]
-        rows, labels = self._draw(item, lengths, generator)
+        rows, labels = self._draw(item, generator)
         if float(torch.rand((), generator=generator)) < self.settings.mix:
-            others = [_length(self.settings, generator) for _ in range(self.settings.shots)]
-            over, theirs = self._draw(self._photo(generator), others, generator)
+            over, theirs = self._draw(_below(len(self), generator), generator)
             count = min(len(rows), len(over))
             weight = float(torch.rand((), generator=generator))
             rows = weight * rows[:count] + (1 - weight) * over[:count]
@@ -101,21 +107,17 @@ class RandomSequences(Dataset[tuple[int, ClipExample]]):
             labels = labels.masked_fill(unknown, IGNORED)
         return item, _example([rows], [labels], self.every_s)
 
-    def _photo(self, generator: torch.Generator) -> int:
-        return int(torch.randint(len(self.grids), (), generator=generator))
-
-    def _draw(
-        self, first: int, lengths: Sequence[int], generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
+    def _draw(self, first: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        shortest, longest = self.settings.train_shortest, self.settings.train_longest
         rows, labels = [], []
-        for shot, length in enumerate(lengths):
-            photo = self._photo(generator) if shot else first
-            path = int(torch.randint(2**31, (), generator=generator))
-            boxes = camera_path(path, self.settings.views)
-            places = _walk(len(boxes), length, generator)
+        for shot in range(self.settings.shots):
+            photo = _below(len(self), generator) if shot else first
+            path = _below(PATHS, generator)
+            length = shortest + _below(longest - shortest + 1, generator)
+            places = _walk(self.settings.views, length, generator)
             grid = torch.from_numpy(self.grids[photo].astype(np.float32))
-            rows.append((map_weights(boxes, len(grid)) @ grid)[places])
-            seen = [boxes[place] for place in places]
+            rows.append((self.weights[path] @ grid)[places])
+            seen = [self.paths[path][place] for place in places]
             labels.append(_visible(torch.from_numpy(self.shares[photo]), seen))
         return torch.cat(rows), torch.cat(labels)
 
@@ -139,8 +141,8 @@ def map_weights(boxes: Sequence[Box], positions: int) -> Tensor:
     return weights / weights.sum(1, keepdim=True)
 
 
-def _length(shots: ShotSettings, generator: torch.Generator) -> int:
-    return int(torch.randint(shots.shortest, shots.longest + 1, (), generator=generator))
+def _below(count: int, generator: torch.Generator) -> int:
+    return int(torch.randint(count, (), generator=generator))
 
 
 def _walk(views: int, frames: int, generator: torch.Generator) -> list[int]:
