@@ -1,6 +1,6 @@
-"""``make demo``: starts the service, sends it one real photograph, prints the answer, stops.
+"""``make demo``: starts the service, sends it a photograph and a clip, prints its answers, stops.
 
-Without an argument the photograph is scikit-image's cat, chelsea.
+Without an argument the photograph is scikit-image's cat, chelsea; the clip is made of three photos.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from serving.demo_clip import demo_clip
+
 READY_WITHIN_S = 120
 # Whatever http_proxy says: the service is on this machine.
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 0 when a caption came back; 2 when the picture cannot be read."""
+    """Exit code 0 when caption and labels came back; 2 when the picture cannot be read."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         name, body = (
@@ -42,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _wait_until_ready(service, address)
         print(f"ready after {time.monotonic() - started:.1f} s\n")
-        return _caption(address, name, body)
+        return _caption(address, name, body) or _frames(address, demo_clip())
     finally:
         service.terminate()
         try:
@@ -83,20 +85,10 @@ def _wait_until_ready(service: subprocess.Popen[bytes], address: str) -> None:
 
 
 def _caption(address: str, name: str, body: bytes) -> int:
-    media_type = "application/octet-stream"
-    print(f"$ curl --data-binary @{name} -H 'Content-Type: {media_type}' '{address}/caption?n=3'")
-    request = urllib.request.Request(
-        f"{address}/caption?n=3", data=body, headers={"Content-Type": media_type}
-    )
-    begun = time.monotonic()
-    try:
-        with _DIRECT.open(request, timeout=60) as answer:
-            found: dict[str, Any] = json.load(answer)
-    except urllib.error.HTTPError as refused:
-        error = json.load(refused)["error"]
-        print(f"demo: {error['message']} ({refused.code} {error['code']})", file=sys.stderr)
+    answer = _post(address, "/caption?n=3", name, "application/octet-stream", body)
+    if answer is None:
         return 2
-    took = (time.monotonic() - begun) * 1000
+    found, took = answer
     print(f"  caption     {found['caption']}")
     print(f"  confidence  {found['confidence']:.2f}")
     print(f"  time        {took:.0f} ms, of which the model {found['timing_ms']['total']:.0f} ms")
@@ -106,6 +98,38 @@ def _caption(address: str, name: str, body: bytes) -> int:
         print(f"  warning     {warning}")
     print(f"  model       {found['model']}")
     return 0
+
+
+def _frames(address: str, clip: bytes) -> int:
+    print()
+    answer = _post(address, "/frames", "clip.mp4", "video/mp4", clip)
+    if answer is None:
+        return 2
+    found, took = answer
+    for segment in found["segments"]:
+        span = f"{segment['start_s']:.1f} to {segment['end_s']:.1f} s"
+        print(f"  {span:<14}{segment['label']}  ({segment['score']:.2f})")
+    print(f"  time        {took:.0f} ms for {len(found['frames'])} frames")
+    print(f"  model       {found['model']}")
+    return 0
+
+
+def _post(
+    address: str, path: str, name: str, media_type: str, body: bytes
+) -> tuple[dict[str, Any], float] | None:
+    print(f"$ curl --data-binary @{name} -H 'Content-Type: {media_type}' '{address}{path}'")
+    request = urllib.request.Request(
+        f"{address}{path}", data=body, headers={"Content-Type": media_type}
+    )
+    begun = time.monotonic()
+    try:
+        with _DIRECT.open(request, timeout=60) as answer:
+            found: dict[str, Any] = json.load(answer)
+    except urllib.error.HTTPError as refused:
+        error = json.load(refused)["error"]
+        print(f"demo: {error['message']} ({refused.code} {error['code']})", file=sys.stderr)
+        return None
+    return found, (time.monotonic() - begun) * 1000
 
 
 if __name__ == "__main__":

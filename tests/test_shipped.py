@@ -1,4 +1,4 @@
-"""The bundle that ships: it works, says what it is, and is no larger than promised."""
+"""The bundles that ship: they work, say what they are, and are no larger than promised."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from skimage import data
 import captioner
 from captioner.bundle import Bundle, open_bundle
 from captioner.cli import main
+from serving.demo_clip import demo_clip
 
 ROOT = Path(__file__).resolve().parent.parent
 BUNDLES = ROOT / "bundles"
@@ -25,6 +26,16 @@ MB = 10**6
 @pytest.fixture(scope="module")
 def shipped() -> Bundle:
     return open_bundle(BUNDLES / "caption")
+
+
+@pytest.fixture(scope="module")
+def frames() -> Bundle:
+    return open_bundle(BUNDLES / "frames")
+
+
+@pytest.fixture(params=["caption", "frames"])
+def each(request: pytest.FixtureRequest) -> Bundle:
+    return open_bundle(BUNDLES / request.param)
 
 
 def _size(paths: Iterable[Path]) -> int:
@@ -38,21 +49,40 @@ def test_it_captions_a_photo_with_words(shipped: Bundle) -> None:
     assert all(re.fullmatch(r"[a-z][a-z'-]*\.?", word) for word in words), result.caption
 
 
+def test_it_labels_a_clip_in_order(frames: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CAPTIONER_BUNDLES", raising=False)
+    task = captioner.load("frames")
+    assert task.model == f"{frames.name}@{frames.version}"
+    result = task(demo_clip(), captions=True)
+    assert len(result.frames) == 18  # nine seconds, two a second
+    assert 100 <= len(task.labels) <= 200
+    astronaut = {found.label for found in result.segments if found.start_s < 4 and found.end_s > 5}
+    assert "person" in astronaut
+    assert all(segment.caption for segment in result.segments)
+
+
+def test_both_read_pictures_through_one_encoder(shipped: Bundle, frames: Bundle) -> None:
+    assert frames.encoder_path() == shipped.encoder_path()
+    assert frames.preprocessing() == shipped.preprocessing()
+    assert len([*(BUNDLES / "encoders").iterdir()]) == 1
+    assert _size(frames.path.iterdir()) <= 4 * MB
+
+
 @pytest.mark.parametrize("field", ["description", "origin", "licence", "limits", "known_failures"])
-def test_its_card_says_what_people_must_know(shipped: Bundle, field: str) -> None:
-    assert shipped.card[field]
+def test_its_card_says_what_people_must_know(each: Bundle, field: str) -> None:
+    assert each.card[field]
 
 
-def test_its_licence_lies_beside_it(shipped: Bundle) -> None:
-    assert len((shipped.path / "LICENSE.txt").read_text("utf-8")) > 100
+def test_its_licence_lies_beside_it(each: Bundle) -> None:
+    assert len((each.path / "LICENSE.txt").read_text("utf-8")) > 100
 
 
 def test_models_prints_its_licence(
-    shipped: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    each: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("CAPTIONER_BUNDLES", raising=False)
     assert main(["models"]) == 0
-    assert f"licence: {shipped.card['licence']}" in capsys.readouterr().out
+    assert f"licence: {each.card['licence']}" in capsys.readouterr().out
 
 
 def test_it_is_no_larger_than_promised(shipped: Bundle) -> None:
