@@ -104,12 +104,13 @@ def best_path(scores: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class HandPathEncoder(nn.Module):
-    """Frames of clips to how a hand moves in them, ``(B, T, 3, H, W)`` -> ``(B, T, 10)``.
+    """Frames of clips to how a hand moves in them, ``(B, T, 3, H, W)`` -> ``(B, T, 11)``.
 
     Of each frame, for tip and fist (:func:`hand_path`): the place relative to the extent of its
     path in this shot, so that a gesture is the same wherever it is drawn and however large, -1 to 1
     along the longer side; how far it went since the frame before, eightfold; and its score.
-    ``blur`` frames of the path are averaged first, an odd number.
+    ``blur`` frames of the path are averaged first, an odd number. The last feature is 1 in a shot's
+    first frame.
 
     Nothing in it learns. It is in two parts, so that what takes time, the path, can be kept:
     :meth:`read`, of a whole video, and :meth:`finish`. Frames must be pixels between 0 and 1 (a
@@ -121,7 +122,7 @@ class HandPathEncoder(nn.Module):
         if blur < 1 or blur % 2 == 0:
             raise InvalidOption(f"blur is {blur} frames.", hint="An odd number from 1 up.")
         self.blur = blur
-        self.feature_size = 10
+        self.feature_size = 11
 
     @property
     def reading(self) -> str:
@@ -133,7 +134,7 @@ class HandPathEncoder(nn.Module):
         return hand_path(frames)
 
     def finish(self, paths: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Paths ``(B, T, 7)`` -> features ``(B, T, 10)``, zero past each row's end."""
+        """Paths ``(B, T, 7)`` -> features ``(B, T, 11)``, zero past each row's end."""
         features = paths.new_zeros(*paths.shape[:2], self.feature_size)
         for row, path in enumerate(paths):
             end = len(path) if lengths is None else int(lengths[row])
@@ -142,7 +143,7 @@ class HandPathEncoder(nn.Module):
         return features
 
     def forward(self, frames: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Pixels ``(B, T, 3, H, W)`` between 0 and 1 -> ``(B, T, 10)``."""
+        """Pixels ``(B, T, 3, H, W)`` between 0 and 1 -> ``(B, T, 11)``."""
         if frames.dim() != 5 or frames.shape[2] != 3:
             shape = tuple(frames.shape)
             raise ValueError(f"frames of shape {shape} where (batch, time, 3, H, W) is expected")
@@ -158,11 +159,14 @@ class HandPathEncoder(nn.Module):
         return self.finish(paths, lengths)
 
     def _of_shot(self, path: Tensor) -> Tensor:
-        # (T, 7) -> (T, 10)
+        # (T, 7) -> (T, 11)
         ends = (self.blur // 2, self.blur // 2)
         padded = functional.pad(path.t()[None], ends, mode="replicate")
-        path = functional.avg_pool1d(padded, self.blur, 1)[0].t()
-        return torch.cat([part for at in (0, 3) for part in _moving(path[:, at : at + 3])], 1)
+        smooth = functional.avg_pool1d(padded, self.blur, 1)[0].t()
+        parts = [part for at in (0, 3) for part in _moving(smooth[:, at : at + 3])]
+        begins = torch.zeros_like(path[:, :1])
+        begins[0] = 1
+        return torch.cat([*parts, begins], 1)
 
 
 def _moving(path: Tensor) -> tuple[Tensor, Tensor, Tensor]:
