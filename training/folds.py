@@ -65,6 +65,7 @@ def train(arguments: Sequence[str], folder: Path) -> dict[str, float]:
     """One run, and what a validation of its own says, ``items`` (clips or streams) with it."""
     run = build(arguments, run=False)
     run.trainer.fit(run.model, datamodule=run.datamodule)
+    run = build(arguments, run=False)  # anew, since what belongs to a fit says less
     best = str(folder / "best.ckpt")
     (scores,) = run.trainer.validate(
         run.model, datamodule=run.datamodule, ckpt_path=best, verbose=False

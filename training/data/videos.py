@@ -80,7 +80,7 @@ class FrameDataModule(lightning.LightningDataModule):
         crop: Crop | None = None,
         augment: ClipAugmentation | None = None,
         augment_paths: PathAugmentation | None = None,
-        streams: str | int | None = None,
+        streams: int | str | None = None,
         train_streams: int | None = None,
         window: int | None = None,
         groups: str | None = None,
