@@ -1,7 +1,7 @@
 """What of a gradient is left 100 steps back, before and after a network has learnt to add.
 
 ``python -m benchmarks.gradient_flow --seeds 3 --out runs/gradient_flow.jsonl``. Each kind of cell
-is trained on the adding problem of 100 steps (Adam, batch 64, gradients clipped to norm 1). Then
+is trained on the adding problem of 100 steps (Adam, batch 32, gradients clipped to norm 1). Then
 the gradient of the last step's error with respect to the state is followed back, in float64. What
 the file already holds is not trained again.
 
@@ -27,7 +27,7 @@ from captioner.explain.gradient_flow import Watch, gradient_flow
 from captioner.models.sequence_network import SequenceNetwork
 from training.data.proof_tasks import Adding, Sequences
 
-LENGTH, UNITS, BATCH, HELD_OUT = 100, 64, 64, 500
+LENGTH, UNITS, BATCH, HELD_OUT = 100, 32, 32, 500
 KINDS: dict[str, dict[str, Any]] = {
     "elman": {"cell": "elman"},
     "elman, orthogonal": {"cell": "elman"},
@@ -142,7 +142,7 @@ def main() -> None:
                 continue
             network = build(kind, seed)
             start = measure(network)
-            steps, found = train(network, seed, RATES.get(kind, 5e-3), options.steps)
+            steps, found = train(network, seed, RATES.get(kind, 1e-2), options.steps)
             row = {"kind": kind, "seed": seed, "steps": steps, "error": found, "start": start}
             rows.append({**row, "trained": measure(network)})
             with options.out.open("a") as file:

@@ -9,6 +9,7 @@ step.
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Callable
 
 import torch
@@ -71,8 +72,8 @@ def decoding(rows: int) -> dict[str, Callable[[], object]]:
 
 def cells() -> tuple[dict[str, Callable[[], object]], dict[str, int]]:
     """A training step of each cell, unrolled and as a loop, and its multiply-adds forward."""
-    batch, time, width, context_size = 32, 64, 256, 512
-    inputs, context = torch.randn(batch, time, width), torch.randn(batch, context_size)
+    batch, steps, width, context_size = 32, 64, 256, 512
+    inputs, context = torch.randn(batch, steps, width), torch.randn(batch, context_size)
     bare = nn.LSTM(width, width, batch_first=True)
 
     def timed(module: nn.Module, run: Callable[[], Tensor]) -> Callable[[], None]:
@@ -90,15 +91,32 @@ def cells() -> tuple[dict[str, Callable[[], object]], dict[str, int]]:
         return torch.stack(outputs, 1)
 
     sides: dict[str, Callable[[], object]] = {"nn.LSTM": timed(bare, lambda: bare(inputs)[0])}
-    work = {"nn.LSTM": batch * time * 8 * width**2}
+    work = {"nn.LSTM": batch * steps * 8 * width**2}
     for name in CELLS:
         cell = build_cell(name, width, width, context_size=context_size)
         sides[name] = timed(cell, lambda cell=cell: unroll(cell, inputs, context=context)[0])  # type: ignore[misc]
         sides[f"{name}, loop"] = timed(cell, lambda cell=cell: loop(cell))  # type: ignore[misc]
         matrices = {key: p.numel() for key, p in cell.named_parameters() if p.dim() == 2}
         once = matrices.pop("weight_context")  # of a context that stays the same
-        work[name] = batch * (time * sum(matrices.values()) + once)
+        work[name] = batch * (steps * sum(matrices.values()) + once)
     return sides, work
+
+
+def compare_cells(rounds: int, threads: int) -> None:
+    """Prints a table of every cell; on one thread of its own time, not the machine's."""
+    sides, work = cells()
+    clock = time.process_time if threads == 1 else time.perf_counter
+    timings = in_turns(sides, rounds, clock)
+    base = timings["nn.LSTM"].median / work["nn.LSTM"]
+    of_cells = []
+    for name in CELLS:
+        shown = {key: timings[key] for key in ("nn.LSTM", name, f"{name}, loop")}
+        each = timings[name].median / work[name] / base
+        wanted = "" if name == "elman" else "at most 2.5"
+        of_cells.append((f"{name} / nn.LSTM, per multiply-add", each, wanted, shown))
+        gain = timings[f"{name}, loop"].median / timings[name].median
+        of_cells.append((f"{name}: loop / unroll", gain, "at least 1.8", {}))
+    report("Every cell, batch 32, 64 steps, widths 256, context 512: a training step", of_cells)
 
 
 def main() -> None:
@@ -106,9 +124,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--cells", action="store_true", help="the cells only")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
+    compare_cells(arguments.rounds, arguments.threads)
+    if arguments.cells:
+        return
     rows = []
     for batch in (64, 320):
         timings = in_turns(training(batch), arguments.rounds)
@@ -127,18 +149,6 @@ def main() -> None:
                 shown = {key: timings[key] for key in ("nn.LSTMCell", name)}
                 base = timings["nn.LSTMCell"].median
                 rows.append((f"decoding, {beam} rows: {name} / nn.LSTMCell", base, name, shown))
-    sides, work = cells()
-    timings = in_turns(sides, arguments.rounds)
-    base = timings["nn.LSTM"].median / work["nn.LSTM"]
-    of_cells = []
-    for name in CELLS:
-        shown = {key: timings[key] for key in ("nn.LSTM", name, f"{name}, loop")}
-        each = timings[name].median / work[name] / base
-        wanted = "" if name == "elman" else "at most 2.5"
-        of_cells.append((f"{name} / nn.LSTM, per multiply-add", each, wanted, shown))
-        gain = timings[f"{name}, loop"].median / timings[name].median
-        of_cells.append((f"{name}: loop / unroll", gain, "at least 1.8", {}))
-    report("Every cell, batch 32, 64 steps, widths 256, context 512: a training step", of_cells)
     report(
         f"LSTM, input {INPUT}, hidden {HIDDEN}, context {CONTEXT}, {TIME} steps: speed ratios",
         [(what, base / shown[name].median, "", shown) for what, base, name, shown in rows],
