@@ -65,7 +65,8 @@ def _parser() -> argparse.ArgumentParser:
         "--model",
         action="append",
         metavar="TASK=BUNDLE",
-        help="a bundle's name or folder instead of the one that ships, such as caption=mine",
+        help="a bundle's name or folder instead of the one that ships, such as caption=mine; "
+        "translate and generate take several, each with a --model of its own",
     )
     return parser
 

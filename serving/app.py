@@ -33,7 +33,7 @@ from serving.settings import Settings
 log = logging.getLogger("serving.app")
 
 
-def load_task(task: str, model: str | None) -> Any:
+def load_task(task: str, model: str | tuple[str, ...] | None) -> Any:
     """``captioner.load``, imported when it is needed: the supervisor process needs no torch."""
     import captioner
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -13,9 +11,9 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from serving.accept import preferred
-from serving.edge import ClientGone, RequestInfo
+from serving.event_stream import DONE, EventStream
 from serving.options import Option
-from serving.responses import error_body, error_code, json_bytes
+from serving.responses import json_bytes
 
 # Name -> media type; those of captioner.tasks.frame_formats, which a test compares, and one more.
 MEDIA_TYPES = {
@@ -31,10 +29,6 @@ PRODUCES = tuple(MEDIA_TYPES.values())
 FORMAT = Option(
     "format", "string", "The answer's format, whatever Accept says.", choices=tuple(MEDIA_TYPES)
 )
-PING_S = 15.0
-PING = b": ping\n\n"
-DONE = b"data: [DONE]\n\n"
-log = logging.getLogger("serving.frames")
 
 
 def format_of(request: Request, asked: str | None) -> str:
@@ -68,11 +62,10 @@ def as_event(line: bytes) -> bytes:
     return f"event: {kind}\ndata: ".encode() + line.rstrip(b"\n") + b"\n\n"
 
 
-class EventsResponse(Response):
+class EventsResponse(EventStream):
     """A line, or a server-sent event, for each of ``next_line()``, until that gives None.
 
-    An error on the way is the last record, ``{"type": "error", "error": …}``. ``close`` is called
-    in any case, before the answer ends: an upload that is refused is then nobody's any more.
+    An error on the way is the last record, ``{"type": "error", "error": …}``.
     """
 
     def __init__(
@@ -81,49 +74,23 @@ class EventsResponse(Response):
         next_line: Callable[[], Awaitable[bytes | None]],
         close: Callable[[], Awaitable[None]],
     ) -> None:
-        super().__init__(headers={"content-type": content_type(name), "x-accel-buffering": "no"})
-        del self.headers["content-length"]
-        self._events = name == "sse"
-        self._next_line = next_line
-        self._close = close
+        events = name == "sse"
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send all of it."""
-        info: RequestInfo = scope["captioner"]
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        last = b""
-        try:
-            while (line := await self._with_pings(send)) is not None:
-                await self._send(send, as_event(line) if self._events else line)
-            last = DONE if self._events else b""
-        except ClientGone:
-            info.client_gone, info.error = True, "client_gone"
-        except Exception as error:
-            info.error = error_code(error)
-            if info.error == "internal":
-                fields = {"request_id": info.request_id}
-                log.exception("request failed", extra={"fields": fields})
-            record = json_bytes({"type": "error"} | error_body(error, info.request_id)) + b"\n"
-            last = as_event(record) if self._events else record
-        finally:
-            await self._close()
-        await send({"type": "http.response.body", "body": last, "more_body": False})
+        def chunk(line: bytes) -> bytes:
+            return as_event(line) if events else line
 
-    async def _with_pings(self, send: Send) -> bytes | None:
-        if not self._events:
-            return await self._next_line()
-        waiting = asyncio.ensure_future(self._next_line())
-        try:
-            while True:
-                done, _ = await asyncio.wait([waiting], timeout=PING_S)
-                if done:
-                    return waiting.result()
-                await self._send(send, PING)
-        finally:
-            waiting.cancel()
+        async def next_chunk() -> bytes | None:
+            line = await next_line()
+            return None if line is None else chunk(line)
 
-    async def _send(self, send: Send, data: bytes) -> None:
-        await send({"type": "http.response.body", "body": data, "more_body": True})
+        super().__init__(
+            next_chunk,
+            close,
+            lambda body: chunk(json_bytes({"type": "error"} | body) + b"\n"),
+            content_type=content_type(name),
+            done=DONE if events else b"",
+            pings=events,
+        )
 
 
 class FileResponse(Response):

@@ -15,11 +15,11 @@ from serving.batcher import Answer, MicroBatcher
 from serving.metrics import Metrics
 from serving.responses import RequestError
 from serving.settings import Settings
-from serving.streams import Streams
+from serving.streams import Places, Streams
 from serving.threads import Threads
 
 State = Literal["loading", "ready", "failing", "stuck", "missing", "failed"]
-Load = Callable[[str, str | None], Any]
+Load = Callable[[str, str | tuple[str, ...] | None], Any]
 FAILURES_UNTIL_FAILING = 5
 log = logging.getLogger("serving.hosting")
 
@@ -30,12 +30,22 @@ class Hosted:
 
     ``warm_up(task, size)`` computes a made-up batch of that size, and raises where it cannot.
     ``run(task, items)`` computes a batch and gives a result or an exception for each item; without
-    it the task gives its results one by one, in threads of its requests (``HostedModel.streams``).
+    it the task gives its results one by one, in threads of its requests (``HostedModel.streams``),
+    as many at a time as ``places`` says. ``entries(task)``: its bundles in ``GET /models``.
     """
 
     task: str
     warm_up: Callable[[Any, int], None]
     run: Callable[[Any, Sequence[Any]], Sequence[Any]] | None = None
+    places: Callable[[Settings], Places] | None = None
+    entries: Callable[[Any], list[dict[str, Any]]] = lambda task: [entry(task)]
+
+
+def entry(model: Any, **more: Any) -> dict[str, Any]:
+    """A bundle in ``GET /models``, of whatever has opened it."""
+    name, _, version = str(model.model).partition("@")
+    about = {"name": name, "version": version}
+    return about | more | {"card": dict(model.card), "metrics": dict(model.metrics)}
 
 
 class HostedModel:
@@ -44,8 +54,7 @@ class HostedModel:
     def __init__(self, hosted: Hosted, settings: Settings, metrics: Metrics) -> None:
         self.hosted = hosted
         self.task: Any = None
-        self.card: dict[str, Any] = {}
-        self.metrics: dict[str, Any] = {}
+        self._entries: list[dict[str, Any]] = []
         self.load_s = 0.0
         self._settings = settings
         self._state: State = "loading"
@@ -62,13 +71,12 @@ class HostedModel:
                 max_queue=settings.max_queue,
                 observer=metrics.for_task(hosted.task),
             )
+        elif hosted.places is not None:
+            places = hosted.places(settings)
+            observer = metrics.for_streams(hosted.task, places.results)
+            self._engine = self._streams = Streams(hosted.task, places, observer)
         else:
-            self._engine = self._streams = Streams(
-                hosted.task,
-                count=settings.frames_streams,
-                max_waiting=settings.frames_queue,
-                observer=metrics.for_streams(hosted.task),
-            )
+            raise TypeError(f"{hosted.task} has neither run nor places")
 
     @property
     def state(self) -> State:
@@ -104,7 +112,7 @@ class HostedModel:
             log.exception("the bundle for %s could not be loaded", self.hosted.task)
         else:
             self.load_s = time.perf_counter() - began
-            self.card, self.metrics = dict(self.task.card), dict(self.task.metrics)
+            self._entries = self.hosted.entries(self.task)
             self._state = "ready"
             self._engine.start()
             fields = {
@@ -113,6 +121,8 @@ class HostedModel:
                 "s": round(self.load_s, 2),
             }
             log.info("model ready", extra={"fields": fields})
+            for bundle, problem in getattr(self.task, "problems", {}).items():
+                log.error("the bundle %s is not used: %s", bundle, problem)
 
     def check_usable(self) -> None:
         """Raise the answer of an endpoint whose model cannot work: before a body is read."""
@@ -154,24 +164,28 @@ class HostedModel:
         self._engine.failures_in_a_row = 0
         return True
 
-    def describe(self) -> dict[str, Any]:
-        """The model's entry in ``GET /models``."""
-        entry: dict[str, Any] = {"task": self.hosted.task, "state": self.state}
-        if self.task is not None and self._state == "ready":
-            name, _, version = str(self.task.model).partition("@")
-            entry |= {"name": name, "version": version, "card": self.card, "metrics": self.metrics}
-        if self._problem:
-            # Whoever asks need not know where things lie on this machine; the log says it.
-            entry["problem"] = re.sub(r"(?<!\S)(/[^\s/]+)*/(?=[^\s/])", "", self._problem)
-        return entry
+    def describe(self) -> list[dict[str, Any]]:
+        """The task's entries in ``GET /models``: one for each bundle, at least one."""
+        state = {"task": self.hosted.task, "state": self.state}
+        found = [state | entry for entry in self._entries if self._state == "ready"]
+        found += [
+            {"task": self.hosted.task, "state": "failed", "name": name, "problem": _said(error)}
+            for name, error in getattr(self.task, "problems", {}).items()
+        ]
+        return found or [state | ({"problem": _said(self._problem)} if self._problem else {})]
 
     async def close(self, grace_s: float) -> None:
         """Finish the queue within the grace and let the thread go."""
         await self._engine.close(grace_s)
         self._thread.close()
 
-    def _load(self, load: Load, name: str | None) -> None:
+    def _load(self, load: Load, name: str | tuple[str, ...] | None) -> None:
         self.task = load(self.hosted.task, name)
         sizes = {1} if self._batcher is None else {1, self._settings.max_batch}
         for size in sorted(sizes):
             self.hosted.warm_up(self.task, size)
+
+
+def _said(problem: object) -> str:
+    # Whoever asks need not know where things lie on this machine; the log says it.
+    return re.sub(r"(?<!\S)(/[^\s/]+)*/(?=[^\s/])", "", str(problem))

@@ -82,13 +82,17 @@ class Metrics:
             multiprocess_mode="livesum", registry=registry,
         )  # fmt: skip
 
-        self._frames = Counter(
-            "captioner_frames_labelled", "Frames of videos labelled for requests", ["task"],
-            registry=registry,
-        )  # fmt: skip
+        results = {
+            "captioner_frames_labelled": "Frames of videos labelled for requests",
+            "captioner_characters_generated": "Characters of endless text said for requests",
+        }
+        self._results = {
+            name: Counter(name, what, ["task"], registry=registry) for name, what in results.items()
+        }
         self._first_seconds = Histogram(
             "captioner_first_result_seconds",
-            "Seconds from a video's first byte (or its last, where its end is needed) to a label",
+            "Seconds from a video's first byte (or its last, where its end is needed) to a label, "
+            "from a prompt to a character",
             ["task"],
             buckets=SECONDS,
             registry=registry,
@@ -116,9 +120,9 @@ class Metrics:
         """What a task's batcher reports to."""
         return TaskMetrics(self, task)
 
-    def for_streams(self, task: str) -> StreamMetrics:
-        """What a task's streams report to."""
-        return StreamMetrics(self, task)
+    def for_streams(self, task: str, results: str) -> StreamMetrics:
+        """What a task's streams report to; ``results``: the metric that counts theirs."""
+        return StreamMetrics(self, task, results)
 
     def exposition(self) -> bytes:
         """All values in Prometheus' text format, of all workers together."""
@@ -160,8 +164,8 @@ class TaskMetrics:
 class StreamMetrics:
     """One task's share of the metrics: a :class:`serving.streams.Observer`."""
 
-    def __init__(self, metrics: Metrics, task: str) -> None:
-        self._frames = metrics._frames.labels(task)
+    def __init__(self, metrics: Metrics, task: str, results: str) -> None:
+        self._results = metrics._results[results].labels(task)
         self._model_seconds = metrics._model_seconds.labels(task)
         self._first_seconds = metrics._first_seconds.labels(task)
         self._depth = metrics._depth.labels(task)
@@ -174,7 +178,7 @@ class StreamMetrics:
 
     def ended(self, results: int, seconds: float) -> None:
         """A request has got its last result."""
-        self._frames.inc(max(0, results - 1))  # the last is the summary
+        self._results.inc(max(0, results - 1))  # the last is the summary
         self._model_seconds.observe(seconds)
 
     def lost(self, reason: str) -> None:

@@ -14,12 +14,13 @@ from serving.responses import ERRORS, RETRIED
 from serving.settings import Settings
 
 DESCRIPTION = """\
-Captions for photos and labels for videos. Every answer carries `X-Request-ID`, taken from the
-request where it is 1 to 64 letters, digits, `.`, `_` or `-`. Every error is a JSON object
-`{"error": {"code", "message", "request_id"}}`; its code is stable, its message is for people. 429
-and 503 carry `Retry-After`. Requests must name one of the service's own hosts. What HTTP itself
-forbids (a malformed request line, header or Content-Length) is refused with a plain-text 400 by the
-server underneath. Unknown paths are 404 `not_found`, and nothing is redirected.
+Captions for photos, labels for videos, translations, texts that go on from a prompt. Every answer
+carries `X-Request-ID`, taken from the request where it is 1 to 64 letters, digits, `.`, `_` or `-`.
+Every error is a JSON object `{"error": {"code", "message", "request_id"}}`; its code is stable, its
+message is for people. 429 and 503 carry `Retry-After`. Requests must name one of the service's own
+hosts. What HTTP itself forbids (a malformed request line, header or Content-Length) is refused with
+a plain-text 400 by the server underneath. Unknown paths are 404 `not_found`, and nothing is
+redirected.
 """
 
 _ERROR = {
@@ -75,6 +76,10 @@ def build_document(endpoints: Sequence[Endpoint], settings: Settings) -> dict[st
                 "jobs_max_frames": settings.jobs_max_frames,
                 "jobs_queue": settings.jobs_queue,
                 "jobs_keep_s": settings.jobs_keep_s,
+                "max_json_bytes": settings.max_json_bytes,
+                "max_texts": settings.max_texts,
+                "max_text_characters": settings.max_text_characters,
+                "generate_deadline_s": settings.generate_deadline_s,
             },
         },
         "servers": [{"url": "/"}],

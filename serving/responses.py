@@ -67,6 +67,8 @@ ERRORS: dict[str, Kind] = {
     "empty_text": Kind(422, "The text is empty, or nothing but white space."),
     "text_too_long": Kind(413, "More characters, or more texts, than the limit."),
     "unknown_characters": Kind(422, "The text has characters that the model has never seen."),
+    "unsupported_language_pair": Kind(422, "No model, or not only one, translates between these."),
+    "unknown_model": Kind(422, "Of the models for this task none has the name."),
     "invalid_option": Kind(422, "An option's value is out of range or contradicts another."),
     "invalid_input": Kind(422, "The input cannot be used."),
     "overloaded": Kind(429, "Too much is waiting already; try again after Retry-After."),

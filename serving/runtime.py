@@ -100,16 +100,16 @@ class Runtime:
         if self._decoders is None:
             raise RequestError("not_ready", "the service is starting.", retry_after=5)
         if self._decoders.pending >= self.settings.max_queue:
-            raise RequestError("overloaded", "too many files wait to be decoded.", retry_after=2)
+            raise RequestError("overloaded", "too much waits to be decoded.", retry_after=2)
         try:
             async with asyncio.timeout_at(deadline):
                 return await self._decoders.run(function, *arguments)
         except TimeoutError:
             raise RequestError(
-                "deadline_exceeded", "the file was not decoded in time.", retry_after=2
+                "deadline_exceeded", "what was sent was not decoded in time.", retry_after=2
             ) from None
         except MemoryError:
-            raise UserError("the file needs more memory than there is.") from None
+            raise UserError("what was sent needs more memory than there is.") from None
 
 
 def available_cores() -> int:

@@ -17,6 +17,7 @@ from captioner.errors import UserError
 
 PREFIX = "CAPTIONER_"
 OF_THE_LIBRARY = ("CAPTIONER_BUNDLES", "CAPTIONER_DATA")
+OF_SEVERAL = ("translate", "generate")  # captioner.tasks.OF_SEVERAL, which brings torch
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -35,8 +36,9 @@ class Settings:
     workers: int = 1
     """Processes. Each loads every bundle; one is right for a CPU."""
 
-    models: Mapping[str, str] = field(default_factory=dict)
+    models: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
     """Task -> bundle name or directory, where it is not the task's own: ``caption=my-captioner``.
+    ``translate`` and ``generate`` take several, named one by one; by default all that there are.
     Names are looked up in the directories of ``CAPTIONER_BUNDLES``, which the library reads."""
 
     allowed_hosts: tuple[str, ...] = ()
@@ -113,6 +115,24 @@ class Settings:
     jobs_keep_s: float = 24 * 3600.0
     """How long a finished job's result is kept."""
 
+    max_json_bytes: int = 2**20
+    """Of a body with texts."""
+
+    max_texts: int = 32
+    """In one request for translations."""
+
+    max_text_characters: int = 5000
+    """Of one text, or of a prompt."""
+
+    generate_streams: int = 2
+    """Texts of ``/generate`` that are written at a time, in one process."""
+
+    generate_queue: int = 16
+    """Requests that wait for that."""
+
+    generate_deadline_s: float = 60.0
+    """As ``deadline_s``, for ``/generate``."""
+
     stuck_s: float = 60.0
     """A model that computes for longer is stuck: ``/livez`` says so, and a restart is due."""
 
@@ -145,7 +165,7 @@ class Settings:
     @property
     def max_deadline_s(self) -> float:
         """The longest deadline that a request may ask for."""
-        return max(60.0, self.deadline_s, self.frames_deadline_s)
+        return max(60.0, self.deadline_s, self.frames_deadline_s, self.generate_deadline_s)
 
     @property
     def longest_request_s(self) -> float:
@@ -159,7 +179,11 @@ class Settings:
         for item in fields(self):
             value = getattr(self, item.name)
             if isinstance(value, Mapping):
-                value = ",".join(f"{task}={bundle}" for task, bundle in value.items())
+                value = ",".join(
+                    f"{task}={bundle}"
+                    for task, bundles in value.items()
+                    for bundle in ((bundles,) if isinstance(bundles, str) else bundles)
+                )
             elif isinstance(value, tuple):
                 value = ",".join(value)
             environment[PREFIX + item.name.upper()] = str(value)
@@ -232,16 +256,18 @@ def _origins(variable: str, text: str) -> tuple[str, ...]:
     return origins
 
 
-def _models(variable: str, text: str) -> dict[str, str]:
-    chosen: dict[str, str] = {}
+def _models(variable: str, text: str) -> dict[str, str | tuple[str, ...]]:
+    chosen: dict[str, str | tuple[str, ...]] = {}
     for word in (word.strip() for word in text.split(",") if word.strip()):
         task, equals, bundle = word.partition("=")
-        if not (equals and task and bundle) or task in chosen:
+        several = task in OF_SEVERAL
+        if not (equals and task and bundle) or (task in chosen and not several):
             raise InvalidSetting(
-                f"{variable} lists task=bundle, each task once, got {word!r}.",
+                f"{variable} lists task=bundle, each task once but for "
+                f"{' and '.join(OF_SEVERAL)}, got {word!r}.",
                 hint="Such as: caption=my-captioner",
             )
-        chosen[task] = bundle
+        chosen[task] = (*chosen.get(task, ()), bundle) if several else bundle
     return chosen
 
 
@@ -279,6 +305,12 @@ _READERS: dict[str, Callable[[str, str], Any]] = {
     "deadline_s": _number(float, 0.1, 600),
     "max_batch": _number(int, 1, 256),
     "max_queue": _number(int, 1, 10_000),
+    "max_json_bytes": _number(int, 1024, 2**26),
+    "max_texts": _number(int, 1, 10_000),
+    "max_text_characters": _number(int, 1, 10**6),
+    "generate_streams": _number(int, 1, 64),
+    "generate_queue": _number(int, 0, 1000),
+    "generate_deadline_s": _number(float, 0.1, 600),
     "stuck_s": _number(float, 1, 3600),
     "state_dir": _directory,
     "video_read_timeout_s": _number(float, 0.1, 7200),

@@ -2,7 +2,7 @@
 
 A place is what a request needs to begin. One that is still arriving takes a place only where others
 are left: a client that sends slowly holds up nobody whose video is here. The threads have a lower
-priority than those of other models, so that labelling videos leaves photos their speed.
+priority than those of other models, so that videos and long texts leave photos their speed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from captioner.errors import UserError
@@ -24,6 +25,20 @@ from serving.threads import Threads
 T = TypeVar("T")
 NICENESS = 5
 log = logging.getLogger("serving.streams")
+
+
+@dataclass(frozen=True)
+class Places:
+    """How many requests work at a time, and how many more may wait; and what is said of them."""
+
+    count: int
+    max_waiting: int
+    doing: str
+    """Such as ``videos are being labelled``."""
+    otherwise: str = ""
+    """What else a client can do that has waited in vain."""
+    results: str = "captioner_frames_labelled"
+    """The metric that counts results."""
 
 
 class Observer(Protocol):
@@ -43,12 +58,12 @@ class Observer(Protocol):
 
 
 class Streams:
-    """``count`` places, and ``max_waiting`` requests that wait for one."""
+    """The places, and the requests that wait for one."""
 
-    def __init__(self, name: str, *, count: int, max_waiting: int, observer: Observer) -> None:
+    def __init__(self, name: str, places: Places, observer: Observer) -> None:
         self.failures_in_a_row = 0
-        self._count = count
-        self._max_waiting = max_waiting
+        self._places = places
+        self._count = places.count
         self.observer = observer
         self._taken = 0
         self._waiting: list[asyncio.Future[None]] = []
@@ -56,7 +71,7 @@ class Streams:
         self._idle = asyncio.Event()
         self._idle.set()
         self._running: set[Stream[Any]] = set()
-        self._threads = Threads(count, name)
+        self._threads = Threads(places.count, name)
 
     @property
     def depth(self) -> int:
@@ -105,11 +120,11 @@ class Streams:
         if self._taken < self._count and not self._waiting:
             self._take()
             return
-        if len(self._waiting) >= self._max_waiting:
+        if len(self._waiting) >= self._places.max_waiting:
             self.observer.lost("rejected")
             raise RequestError(
                 "overloaded",
-                f"{self._taken} videos are being labelled and {len(self._waiting)} wait.",
+                f"{self._taken} {self._places.doing} and {len(self._waiting)} wait.",
                 retry_after=5.0 * (1 + len(self._waiting)),
             )
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -125,8 +140,8 @@ class Streams:
                 self.observer.lost("expired")
                 raise RequestError(
                     "deadline_exceeded",
-                    "the video's turn did not come in time.",
-                    hint="X-Timeout-Ms asks for more time; POST /frames/jobs waits longer.",
+                    "the request's turn did not come in time.",
+                    hint=f"X-Timeout-Ms asks for more time{self._places.otherwise}.",
                     retry_after=10,
                 ) from None
             raise
@@ -147,13 +162,18 @@ class Streams:
             self._idle.set()
 
     def begin(
-        self, work: Callable[[], Iterator[T]], *, stop: Callable[[UserError], None]
+        self,
+        work: Callable[[], Iterator[T]],
+        *,
+        stop: Callable[[UserError], None],
+        count: Callable[[T], int] = lambda _: 1,
     ) -> Stream[T]:
         """Begin to iterate over ``work()`` in a thread; whoever calls has taken a place for it.
 
-        ``stop`` is called once to make an iteration that waits end soon.
+        ``stop`` is called once to make an iteration that waits end soon. ``count``: how many
+        results an item is.
         """
-        stream: Stream[T] = Stream(work, stop, self._threads)
+        stream: Stream[T] = Stream(work, stop, count, self._threads)
         self._running.add(stream)
         stream.ended.add_done_callback(lambda _: self._ended(stream))
         return stream
@@ -185,6 +205,7 @@ class Stream(Generic[T]):
         self,
         work: Callable[[], Iterator[T]],
         stop: Callable[[UserError], None],
+        count: Callable[[T], int],
         threads: Threads,
     ) -> None:
         self.results = 0
@@ -194,6 +215,7 @@ class Stream(Generic[T]):
         self.seconds = 0.0
         self._work = work
         self._stop = stop
+        self._count = count
         self._loop = asyncio.get_running_loop()
         self._given: asyncio.Queue[T | Exception | None] = asyncio.Queue()
         self._stopped = threading.Event()
@@ -242,7 +264,7 @@ class Stream(Generic[T]):
 
     def _give(self, result: T) -> None:
         if not self._stopped.is_set():
-            self.results += 1
+            self.results += self._count(result)
             self._given.put_nowait(result)
 
     def _end(self, ended: asyncio.Future[None]) -> None:

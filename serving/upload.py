@@ -152,10 +152,15 @@ async def read_upload(
 
 
 async def read_bytes(
-    request: Request, take: Callable[[int], None], limits: BodyLimits, *, media_type: str
+    request: Request,
+    take: Callable[[int], None],
+    limits: BodyLimits,
+    *,
+    media_type: str,
+    max_bytes: int | None = None,
 ) -> bytes:
     """The body of an endpoint that takes one media type and no file, such as JSON."""
-    limit = limits.max_field_bytes
+    limit = limits.max_field_bytes if max_bytes is None else max_bytes
     given, _ = content_type(request.headers.get("content-type", ""))
     _check_length(request, limit)
     _check_encoding(request)

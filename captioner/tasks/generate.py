@@ -37,6 +37,7 @@ class CharGenerator:
         self.bundle = bundle
         self.name, self.version = bundle.name, bundle.version
         self.model = f"{bundle.name}@{bundle.version}"
+        self.card, self.metrics = bundle.card, bundle.metrics
         self.characters = characters_of(bundle)
         self.device = torch.device(device)
         self._search = build(bundle, "decoding", SearchOptions, DECODING | bundle.decoding)

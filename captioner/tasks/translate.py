@@ -54,6 +54,7 @@ class Translator:
         self.bundle = bundle
         self.name, self.version = bundle.name, bundle.version
         self.model = f"{bundle.name}@{bundle.version}"
+        self.card, self.metrics = bundle.card, bundle.metrics
         self.source, self.target = pair_of(bundle)
         self.pieces = pieces_of(bundle)
         self.device = torch.device(device)

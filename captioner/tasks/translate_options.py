@@ -95,4 +95,4 @@ class Translation:
                 }
                 for each in self.attention
             ]
-        return found | ({"warnings": list(self.warnings)} if self.warnings else {})
+        return found | {"warnings": list(self.warnings)}

@@ -8,19 +8,35 @@ from starlette.responses import Response
 from serving.endpoint import Endpoint
 from serving.responses import json_response
 from serving.runtime import Runtime
+from serving.settings import Settings
 
 
 async def models(request: Request, runtime: Runtime) -> Response:
-    """Every task of the service with its bundle's card."""
-    settings = runtime.settings
-    limits = {
-        "max_file_bytes": settings.max_file_bytes,
+    """Every task of the service with the cards of its bundles; of translators their pairs."""
+    entries = [
+        entry | {"limits": _limits(task, runtime.settings)}
+        for task, model in runtime.models.items()
+        for entry in model.describe()
+    ]
+    return json_response({"models": entries})
+
+
+def _limits(task: str, settings: Settings) -> dict[str, int]:
+    if task == "generate":
+        return {
+            "max_characters": settings.max_text_characters,
+            "max_queue": settings.generate_queue,
+            "max_streams": settings.generate_streams,
+            "deadline_ms": round(1000 * settings.generate_deadline_s),
+        }
+    size = {"max_file_bytes": settings.max_file_bytes}
+    if task == "translate":
+        size = {"max_texts": settings.max_texts, "max_characters": settings.max_text_characters}
+    return size | {
         "max_queue": settings.max_queue,
         "max_batch": settings.max_batch,
         "deadline_ms": round(1000 * settings.deadline_s),
     }
-    entries = [model.describe() | {"limits": limits} for model in runtime.models.values()]
-    return json_response({"models": entries})
 
 
 _MODEL = {
@@ -30,6 +46,8 @@ _MODEL = {
         "state": {"enum": ["loading", "ready", "failing", "stuck", "missing", "failed"]},
         "name": {"type": "string"},
         "version": {"type": "string"},
+        "source": {"type": "string", "description": "Of a translator: from which language."},
+        "target": {"type": "string", "description": "Of a translator: to which language."},
         "limits": {"type": "object", "additionalProperties": {"type": "number"}},
         "card": {
             "type": "object",

@@ -28,8 +28,9 @@ from serving.hosting import Hosted
 from serving.options import Pairs, pairs_of, read_options
 from serving.responses import RequestError, json_bytes
 from serving.runtime import Runtime
+from serving.settings import Settings
 from serving.spool import Abandoned
-from serving.streams import Stream
+from serving.streams import Places, Stream
 from serving.video_request import (
     OPTIONS,
     arriving,
@@ -223,6 +224,12 @@ def _use_jobs(error: UserError) -> RequestError:
     return RequestError("use_jobs", error.message, hint=JOBS)
 
 
+def places(settings: Settings) -> Places:
+    """How many videos are labelled at a time."""
+    doing, otherwise = "videos are being labelled", "; POST /frames/jobs waits longer"
+    return Places(settings.frames_streams, settings.frames_queue, doing, otherwise)
+
+
 def warm_up(task: Any, size: int) -> None:
     """Label a made-up video of two pictures, from its bytes to JSON, as a request would."""
     from PIL import Image
@@ -315,7 +322,7 @@ FRAMES = Endpoint(
     method="POST",
     path="/frames",
     handler=frames,
-    hosted=Hosted("frames", warm_up),
+    hosted=Hosted("frames", warm_up, places=places),
     summary="Label the frames of a short video",
     description=(
         "The video is the body itself (options in the query) or the form's one file `video` "

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from captioner.vision.image import decode_image
 from serving.app import create_app, guarded
 from serving.endpoint import Endpoint
 from serving.endpoints import ENDPOINTS
+from serving.hosting import Load
 from serving.runtime import Runtime
 from serving.settings import Settings
 
@@ -111,7 +113,7 @@ def reading(picture: Any, options: CaptionOptions) -> CaptionResult:
 def running(
     task: Any = None,
     *,
-    load: Callable[[str, str | None], Any] | None = None,
+    load: Load | None = None,
     endpoints: Sequence[Endpoint] = ENDPOINTS,
     **settings: Any,
 ) -> Iterator[Service]:
@@ -240,8 +242,15 @@ def load_from(bundles: Path) -> dict[str, Any]:
     """Settings of a service with these bundles, in this process and in that which runs jobs."""
     from captioner.tasks import load
 
-    models = {task: str(bundles / task) for task in ("caption", "frames")}
+    models: dict[str, Any] = {task: str(bundles / task) for task in ("caption", "frames")}
+    for task in ("translate", "generate"):
+        models[task] = tuple(str(path) for path in sorted(bundles.glob(f"{task}*")))
     return {"load": lambda task, model: load(task, model=model), "models": models}
+
+
+def only(*paths: str) -> tuple[Endpoint, ...]:
+    """The endpoints at these paths: a service that loads no more than it needs."""
+    return tuple(endpoint for endpoint in ENDPOINTS if endpoint.path in paths)
 
 
 @dataclass(frozen=True)
@@ -250,6 +259,7 @@ class Kit:
 
     running: Any = running
     load_from: Any = load_from
+    only: Any = only
     process: Any = process
     task: Any = ReadingTask
     reading: Any = reading
@@ -274,12 +284,16 @@ def reader() -> Iterator[Service]:
 
 @pytest.fixture(scope="session")
 def bundles(
-    make_tiny_bundle: Any, make_frames_bundle: Any, tmp_path_factory: pytest.TempPathFactory
+    make_tiny_bundle: Any,
+    make_frames_bundle: Any,
+    text_bundles: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """A folder with a captioner and a labeller for videos; nobody changes it."""
+    """A folder with a bundle for each task, of texts with several; nobody changes it."""
     folder = tmp_path_factory.mktemp("bundles")
     make_tiny_bundle(folder)
     make_frames_bundle(folder)
+    shutil.copytree(text_bundles, folder, dirs_exist_ok=True)
     return folder
 
 

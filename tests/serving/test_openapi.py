@@ -95,6 +95,10 @@ def test_real_answers_fit_their_schemas(document, service, kit, make_clip) -> No
             ("post", "/caption"): client.post(
                 "/caption?n=2&attention=1", files={"image": kit.photo()}
             ),
+            ("post", "/translate"): client.post(
+                "/translate", json={"text": ["a", ""], "source": "de", "n": 2, "attention": True}
+            ),
+            ("post", "/generate"): client.post("/generate", json={"prompt": "R", "max_tokens": 3}),
             ("get", "/models"): client.get("/models"),
             ("get", "/status"): client.get("/status"),
             ("get", "/"): client.get("/"),

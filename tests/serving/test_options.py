@@ -9,13 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from captioner import tasks
 from captioner.errors import InvalidOption
+from captioner.tasks import generate_options
 from captioner.tasks.frame_options import FRAME_RANGES, FrameOptions
+from captioner.tasks.generate_options import GENERATE_RANGES, GenerateOptions
 from captioner.tasks.options import RANGES, CaptionOptions
+from captioner.tasks.translate_options import TRANSLATE_RANGES, TranslateOptions
 from serving import video_request
+from serving.endpoints import generate, translate
 from serving.endpoints.caption import OPTIONS, PHOTO
 from serving.options import Option, pairs_of, read_options
 from serving.responses import RequestError
+from serving.settings import OF_SEVERAL
 
 WHOLE = Option("n", "integer", "", 1, 8)
 NUMBER = Option("temperature", "number", "", 0, 2)
@@ -116,6 +122,27 @@ def test_the_table_of_videos_is_the_librarys() -> None:
         assert option.default == of_library[name]
         if option.type != "boolean":
             assert (option.minimum, option.maximum) == FRAME_RANGES[name]
+
+
+@pytest.mark.parametrize(
+    ("options", "library", "ranges", "beside"),
+    [
+        (translate.OPTIONS, TranslateOptions, TRANSLATE_RANGES, set()),
+        (generate.OPTIONS, GenerateOptions, GENERATE_RANGES, {"stop"}),
+    ],
+    ids=["translate", "generate"],
+)
+def test_the_tables_of_texts_are_the_librarys(options, library, ranges, beside) -> None:
+    of_library = {item.name: item.default for item in fields(library)}
+    table = {option.name: option for option in options}
+    assert set(table) | beside == set(of_library)
+    for name, option in table.items():
+        assert option.default == of_library[name]
+        if option.type != "boolean":
+            assert (option.minimum, option.maximum) == ranges[name]
+    stops = (generate.MAX_STOPS, generate.MAX_STOP_CHARACTERS)
+    assert stops == (generate_options.MAX_STOPS, generate_options.MAX_STOP_CHARACTERS)
+    assert set(OF_SEVERAL) == set(tasks.OF_SEVERAL)
 
 
 def test_a_choice() -> None:

@@ -20,7 +20,7 @@ def test_everything_can_be_set() -> None:
         {
             "CAPTIONER_HOST": "::",
             "CAPTIONER_PORT": "80",
-            "CAPTIONER_MODELS": "caption=mine, frames=../b",
+            "CAPTIONER_MODELS": "caption=mine, translate=a,frames=../b,translate=b",
             "CAPTIONER_ALLOWED_HOSTS": "Example.org, *.example.org",
             "CAPTIONER_CORS_ORIGINS": "https://a.example http://b.example:8080",
             "CAPTIONER_DEADLINE_S": "2.5",
@@ -29,7 +29,7 @@ def test_everything_can_be_set() -> None:
         }
     )
     assert settings.host == "::"
-    assert settings.models == {"caption": "mine", "frames": "../b"}
+    assert settings.models == {"caption": "mine", "frames": "../b", "translate": ("a", "b")}
     assert settings.own_hosts[3:] == ("example.org", "*.example.org")
     assert len(settings.cors_origins) == 2
     assert settings.deadline_s == 2.5
