@@ -38,10 +38,14 @@ ROWS = 64
 
 @dataclass(frozen=True)
 class PreparedText:
-    """A text's parts in pieces, and what stands behind each part; a blank line has no pieces."""
+    """A text's parts in pieces, and what stands behind each part; a blank line has no pieces.
+
+    ``whole``: no sentence was too long.
+    """
 
     parts: list[list[int]]
     joints: list[str]
+    whole: bool = True
 
 
 class Translator:
@@ -68,7 +72,8 @@ class Translator:
         """Cuts a text of any length into parts that the model can read."""
         found = cut(text, lambda part: len(self.pieces.encode(part)), self._longest)
         parts = self.pieces.encode_batch([part.text for part in found])
-        return PreparedText(parts, [part.joint for part in found])
+        whole = all(part.whole for part in found)
+        return PreparedText(parts, [part.joint for part in found], whole)
 
     def search(
         self, parts: Sequence[Sequence[int]], options: TranslateOptions
@@ -126,8 +131,8 @@ class Translator:
         warnings = []
         if any(not best.finished for _, best in parts):
             warnings.append("the translation was cut at max_tokens")
-        if any(joint == " " for joint in text.joints):
-            warnings.append("a long line was translated sentence by sentence")
+        if not text.whole:
+            warnings.append("a long sentence was translated in parts")
         return Translation(
             best_text,
             log_prob,

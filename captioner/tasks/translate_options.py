@@ -73,7 +73,7 @@ class Translation:
     alternatives: list[Alternative]
     """The next best, the best first."""
     attention: list[SentenceAttention] | None = None
-    """One for each part that was translated by itself: a line, or a sentence of a long one."""
+    """One for each sentence, which is translated by itself, or part of a long one."""
     warnings: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:

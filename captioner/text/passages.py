@@ -1,8 +1,7 @@
-"""A text of any length in parts that a translator can read: lines, then sentences, then halves.
+"""A text of any length in parts that a translator can read: lines, their sentences, and halves.
 
-A part is a line where that is short enough: a translator has learnt from whole lines. Only a longer
-one is cut at the ends of its sentences, and a sentence that is still too long in halves, at a comma
-or a blank near its middle.
+A translator that has learnt from single sentences says nothing of a second one: it ends where the
+first does. A sentence that is too long is cut in halves, at a comma or a blank near its middle.
 """
 
 from __future__ import annotations
@@ -11,8 +10,14 @@ import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-# An end mark, closing quotes and brackets behind it, and the blank after them.
-_SENTENCE = re.compile(r"(?<=[.!?…])[\"'“”‘’»«)\]]*\s+|(?<=[。！？])")
+# An end mark with the quotes and brackets that close behind it, a blank, and no small letter.
+_END = re.compile(r"(?<=[.!?…])[\"'“”‘’»«)\]]*\s+(?!\s)|(?<=[。！？])")
+_LAST_WORD = re.compile(r"\S+$")
+# Points that end no sentence though a capital letter follows; single letters are initials.
+_SHORT = frozenset(
+    {"bzw", "ca", "dr", "prof", "hr", "fr", "str", "nr", "usw", "vgl", "inkl", "evtl", "ggf", "sog"}
+    | {"mr", "mrs", "ms", "jr", "sr", "st", "mt", "vs", "etc", "eg", "ie", "mme", "mlle"}
+)
 _CLAUSE = re.compile(r"(?<=[,;:،、，；])\s*")
 _BLANK = re.compile(r"\s+")
 # Nearly no text has fewer pieces than an eighth of its characters: no need to cut it to know.
@@ -20,10 +25,14 @@ _CHARACTERS_A_PIECE = 8
 
 
 class Part(NamedTuple):
-    """A stretch of a text, and what stands between its translation and the next one's."""
+    """A stretch of a text, and what stands between its translation and the next one's.
+
+    ``whole``: it is a sentence; False where one was too long.
+    """
 
     text: str
     joint: str
+    whole: bool = True
 
 
 def cut(text: str, count: Callable[[str], int], longest: int) -> list[Part]:
@@ -32,22 +41,38 @@ def cut(text: str, count: Callable[[str], int], longest: int) -> list[Part]:
     ``count``: how many pieces a text has. Line feeds stay (CR LF is one), white space at a line's
     ends goes.
     """
-    lines = text.replace("\r\n", "\n").split("\n")
     parts: list[Part] = []
-    for line in map(str.strip, lines):
-        found = [line] if _fits(line, count, longest) else list(_sentences(line, count, longest))
-        parts += [Part(part, " ") for part in found[:-1]]
-        parts.append(Part(found[-1], "\n"))
+    for line in text.replace("\r\n", "\n").split("\n"):
+        for sentence in sentences(line) or [""]:
+            halves = list(_halves(sentence, count, longest)) or [""]
+            parts += [Part(half, " ", len(halves) == 1) for half in halves]
+        parts[-1] = parts[-1]._replace(joint="\n")
     parts[-1] = parts[-1]._replace(joint="")
     return parts
 
 
-def _sentences(line: str, count: Callable[[str], int], longest: int) -> Iterator[str]:
-    begin = 0
-    for match in _SENTENCE.finditer(line):
-        yield from _halves(line[begin : match.end()].strip(), count, longest)
-        begin = match.end()
-    yield from _halves(line[begin:].strip(), count, longest)
+def sentences(line: str) -> list[str]:
+    """The sentences of a line, each with its end mark; none of a blank one."""
+    found, begin = [], 0
+    for match in _END.finditer(line):
+        if not _goes_on(line, match):
+            found.append(line[begin : match.end()].strip())
+            begin = match.end()
+    found.append(line[begin:].strip())
+    return [sentence for sentence in found if sentence]
+
+
+def _goes_on(line: str, end: re.Match[str]) -> bool:
+    behind = line[end.end() : end.end() + 1]
+    if line[end.start() - 1] in "。！？":
+        return False
+    if behind.islower() or behind.isdecimal() or not behind:
+        return True
+    word = _LAST_WORD.search(line, max(0, end.start() - 12), end.start())
+    if word is None or line[end.start() - 1] != ".":
+        return False
+    letters = word[0].lower().strip("\"'“”„‘’»«()[].")
+    return letters in _SHORT or len(letters.rpartition(".")[2]) == 1
 
 
 def _halves(text: str, count: Callable[[str], int], longest: int) -> Iterator[str]:

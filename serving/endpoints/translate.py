@@ -187,8 +187,8 @@ _RESULT = {
                     },
                     "attention": {
                         "type": "array",
-                        "description": "With attention, for each line, or each sentence of a long "
-                        "line: how much the model looked at source piece i for target piece j.",
+                        "description": "With attention, for each sentence, or part of a long one: "
+                        "how much the model looked at source piece i for target piece j.",
                         "items": {
                             "type": "object",
                             "properties": {
@@ -225,8 +225,8 @@ TRANSLATE = Endpoint(
     description=(
         "A text, or a list of texts that are translated together, from `source` to `target`; "
         "either may be left out where one model only fits. `GET /models` lists the pairs. Lines "
-        "stay lines; a long line is translated sentence by sentence. `info.x-limits` says how long "
-        "texts may be."
+        "stay lines; each sentence is translated by itself. `info.x-limits` says how long texts "
+        "may be."
     ),
     parameters=(TIMEOUT_PARAMETER,),
     request_body=request_body(

@@ -90,10 +90,24 @@ async function json(path, request) {
   return (await ask(path, request)).json();
 }
 
-/** The installed models by task, each with its state; see GET /models. */
+/**
+ * The installed models by task, each with its state; see GET /models. Texts have several a task:
+ * the first that works stands for it, with the names of all (`models`) and their languages (`pairs`).
+ */
 export async function models() {
-  const found = await json("models");
-  return new Map(found.models.map((model) => [model.task, model]));
+  const found = new Map();
+  for (const model of (await json("models")).models) {
+    const works = model.name && model.state !== "failed";
+    let known = found.get(model.task);
+    if (!known || (works && !known.models.length)) {
+      known = { ...model, models: [], pairs: [] };
+      found.set(model.task, known);
+    }
+    if (!works) continue;
+    known.models.push(model.name);
+    if (model.source) known.pairs.push({ source: model.source, target: model.target });
+  }
+  return found;
 }
 
 /** The limits of this service, by name; see GET /docs.json. */

@@ -131,7 +131,7 @@ export function openTranslate(panel, installed) {
 
 /** The pairs of languages that are there, by GET /models. */
 function pairsOf(model) {
-  return (model?.pairs ?? []).map((pair) => (Array.isArray(pair) ? { source: pair[0], target: pair[1] } : pair));
+  return model?.pairs ?? [];
 }
 
 function number(value) {
@@ -139,7 +139,8 @@ function number(value) {
 }
 
 /** Source pieces across, target pieces down; the darker, the more one looked at the other. */
-function grid({ source, target, weights }) {
+function grid({ source, target, weights: bySource }) {
+  const weights = target.map((_, column) => bySource.map((row) => row[column]));
   const readout = el("p", { class: "readout" });
   const heads = source.map((piece) => el("th", { scope: "col" }, el("span", {}, shown(piece))));
   const rows = target.map((piece, row) => {

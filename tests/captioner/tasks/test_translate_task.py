@@ -78,19 +78,20 @@ def test_attention_has_a_row_for_each_source_piece(task: TranslateTask) -> None:
     assert json.dumps(both[0].to_dict(), allow_nan=False)
 
 
-def test_a_long_text_is_translated_line_by_line_and_sentence_by_sentence(
-    task: TranslateTask,
-) -> None:
-    long = "Ein Hund rennt durch den Schnee. Zwei Männer."
-    found = task(f"rennt\n\n{long}", source="de", attention=True)
+def test_a_text_is_translated_line_by_line_and_sentence_by_sentence(task: TranslateTask) -> None:
+    parts = ["rennt", "Ein Hund.", "Zwei Männer!"]
+    found = task("rennt\n\nEin Hund. Zwei Männer!", source="de", attention=True)
+    alone = task(parts, source="de")
     lines = found.text.split("\n")
-    assert len(lines) == 3
-    assert lines[0] == task("rennt", source="de").text
-    assert lines[1] == ""
-    assert len(found.attention) >= 3
-    assert "sentence by sentence" in "".join(found.warnings)
-    best = [task(part, source="de") for part in ("rennt", long)]
-    assert found.log_prob == pytest.approx(sum(each.log_prob for each in best), abs=1e-4)
+    assert lines == [alone[0].text, "", f"{alone[1].text} {alone[2].text}"]
+    assert len(found.attention) == 3
+    assert found.log_prob == pytest.approx(sum(each.log_prob for each in alone), abs=1e-4)
+
+
+def test_a_sentence_that_is_too_long_is_translated_in_parts(task: TranslateTask) -> None:
+    found = task("Ein Hund rennt durch den Schnee, durch den Schnee", source="de")
+    assert "a long sentence was translated in parts" in found.warnings
+    assert "in parts" not in "".join(task("Ein Hund.", source="de").warnings)
 
 
 ODD = {

@@ -1,4 +1,4 @@
-"""Cutting texts into parts: nothing is lost, nothing is too long, short lines stay whole."""
+"""Cutting texts into parts: nothing is lost, nothing is too long, sentences stay whole."""
 
 from __future__ import annotations
 
@@ -6,32 +6,49 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from captioner.text.passages import Part, cut
+from captioner.text.passages import cut, sentences
 
 
 def words(text: str) -> int:
     return len(text.split())
 
 
-def test_a_short_line_stays_whole_whatever_it_holds() -> None:
-    assert cut("One. Two! Three?", words, 5) == [Part("One. Two! Three?", "")]
+def test_a_line_falls_into_its_sentences() -> None:
+    assert cut("One. Two! Three?", words, 5) == [
+        ("One.", " ", True),
+        ("Two!", " ", True),
+        ("Three?", "", True),
+    ]
+    assert sentences("Er sagte: „Ja.“ Sie ging (schnell!) Heim? „Und dann…“  Ende") == [
+        "Er sagte: „Ja.“", "Sie ging (schnell!)", "Heim?", "„Und dann…“", "Ende",
+    ]  # fmt: skip
+    assert sentences("一二。三四！五六") == ["一二。", "三四！", "五六"]
+    assert sentences(" \t") == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "ein Globus von ca. 120 cm und usw. eines Mannes",
+        "Männer mit Hut bzw. Mütze bei J.P. Morgan",
+        "Mr. Smith and Dr. J. Doe of St. Ives",
+        "He said ... what is 3.5 or v. 2?",
+        "Das ist Nr. 5 von z. B. Wien.",
+        "Ende.  ",
+    ],
+)
+def test_a_point_that_ends_no_sentence(line: str) -> None:
+    assert sentences(line) == [line.strip()]
 
 
 def test_lines_stay_lines_and_blank_ones_blank() -> None:
-    found = cut("a\r\n\r\n  b c \n\n", words, 5)
+    found = [part[:2] for part in cut("a\r\n\r\n  b c \n\n", words, 5)]
     assert found == [("a", "\n"), ("", "\n"), ("b c", "\n"), ("", "\n"), ("", "")]
 
 
-def test_a_long_line_falls_into_its_sentences() -> None:
-    text = "Er sagte: „Ja.“ Sie ging (schnell!) heim. Und dann…  Ende"
-    assert [part.text for part in cut(text, words, 6)] == [
-        "Er sagte: „Ja.“", "Sie ging (schnell!)", "heim.", "Und dann…", "Ende",
-    ]  # fmt: skip
-    assert [part.text for part in cut("一二。三四！五六", len, 3)] == ["一二。", "三四！", "五六"]
-
-
 def test_a_long_sentence_is_cut_at_a_comma_then_at_a_blank_near_its_middle() -> None:
-    assert [p.text for p in cut("a b c, d e f g", words, 4)] == ["a b c,", "d e f g"]
+    found = cut("a b c, d e f g", words, 4)
+    assert found == [("a b c,", " ", False), ("d e f g", "", False)]
     assert [p.text for p in cut("a b c d e f g", words, 4)] == ["a b c", "d e f g"]
 
 
