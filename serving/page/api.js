@@ -90,22 +90,14 @@ async function json(path, request) {
   return (await ask(path, request)).json();
 }
 
-/**
- * The installed models by task, each with its state; see GET /models. Texts have several a task:
- * the first that works stands for it, with the names of all (`models`) and their languages (`pairs`).
- */
+/** Of each task the bundles that can be used, and why others cannot; see GET /models. */
 export async function models() {
   const found = new Map();
-  for (const model of (await json("models")).models) {
-    const works = model.name && model.state !== "failed";
-    let known = found.get(model.task);
-    if (!known || (works && !known.models.length)) {
-      known = { ...model, models: [], pairs: [] };
-      found.set(model.task, known);
-    }
-    if (!works) continue;
-    known.models.push(model.name);
-    if (model.source) known.pairs.push({ source: model.source, target: model.target });
+  for (const entry of (await json("models")).models) {
+    const task = found.get(entry.task) ?? { usable: [], problem: "" };
+    if (entry.name && entry.state !== "failed") task.usable.push(entry);
+    else task.problem ||= entry.problem ?? "";
+    found.set(entry.task, task);
   }
   return found;
 }

@@ -91,8 +91,7 @@ function listen() {
 
 async function sign() {
   const found = await installed;
-  const ready = [...found.values()].filter((model) => model.name);
-  const names = ready.map((model) => `${model.name}@${model.version}`).join(", ");
+  const names = [...found.values()].flatMap((task) => task.usable).map((model) => `${model.name}@${model.version}`).join(", ");
   put(document.getElementById("served"), say("footer.models", { names }), " · ", el("a", { href: "docs.json" }, "docs.json"));
 }
 

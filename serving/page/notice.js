@@ -32,15 +32,15 @@ export function wait(seconds) {
   return line;
 }
 
-/** What to do about a task without a bundle. `model`: its entry in GET /models, or none. */
-export function missing(task, model) {
+/** What to do about a task without a bundle that can be used; `found`: what `api.models` has of it. */
+export function missing(task, found) {
   const command = `python -m training fit --config ${CONFIGS[task]}`;
   return el(
     "div", { class: "missing" },
     el("h2", {}, say(`missing.${task}`)),
     el("p", {}, say("missing.how")),
     el("div", { class: "line" }, el("code", {}, command), copyButton(() => command)),
-    model?.problem ? el("p", { class: "fine", lang: "en" }, model.problem) : null,
+    found?.problem ? el("p", { class: "fine", lang: "en" }, found.problem) : null,
   );
 }
 

@@ -4,7 +4,7 @@ import { caption } from "./api.js";
 import { openCamera } from "./camera.js";
 import { captionView } from "./caption.js";
 import { curlBlock, curlFile } from "./curl.js";
-import { announce, button, el, field, fileInput, put } from "./dom.js";
+import { announce, button, el, field, fileInput, isCalm, put } from "./dom.js";
 import { gallery } from "./gallery.js";
 import { say, text } from "./language.js";
 import { failure, missing } from "./notice.js";
@@ -19,15 +19,15 @@ export function openPhoto(panel, installed) {
   let working = 0;
 
   const stage = el("div", { class: "stage" });
-  const strip = gallery({ choose, again: ask, clear });
+  const strip = gallery({ choose: bring, again: ask, clear });
   const curl = curlBlock();
   const options = optionsForm(changed);
   const welcome = inviting();
   const below = el("div", { class: "below", hidden: true }, options.element, curl.element);
   put(panel, el("h1", { class: "unseen" }, say("photo.title")), welcome, stage, strip.element, below);
   installed.then((models) => {
-    const model = models.get("caption");
-    if (!model?.name) put(panel, missing("caption", model));
+    const found = models.get("caption");
+    if (!found?.usable.length) put(panel, missing("caption", found));
   }, (error) => put(welcome, failure(error, () => location.reload())));
 
   function inviting() {
@@ -102,6 +102,11 @@ export function openPhoto(panel, installed) {
     chosen = photo;
     strip.mark(photo);
     render();
+  }
+
+  function bring(photo) {
+    choose(photo);
+    stage.scrollIntoView({ block: "nearest", behavior: isCalm() ? "auto" : "smooth" });
   }
 
   function ask(photo) {

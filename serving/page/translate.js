@@ -10,7 +10,7 @@ const SHOWN_PARTS = 8; // of a long text, whose grids would be endless
 
 /** Fills the panel. `installed`: a promise of the models by task. */
 export function openTranslate(panel, installed) {
-  let pairs = [];
+  let pairs = []; // models, each with its source and target
   let work = null;
   const pair = el("select", { id: "translate-pair", on: { change: showCurl } });
   const swap = button("translate.swap", turn, { class: "quiet", hidden: true });
@@ -50,9 +50,9 @@ export function openTranslate(panel, installed) {
   );
   put(result, el("p", { class: "soft" }, say("translate.empty")));
   installed.then((models) => {
-    const model = models.get("translate");
-    pairs = pairsOf(model);
-    if (!pairs.length) put(panel, missing("translate", model));
+    const found = models.get("translate");
+    pairs = found?.usable ?? [];
+    if (!pairs.length) put(panel, missing("translate", found));
     else namePairs();
   }, (error) => put(result, failure(error, () => location.reload())));
   document.addEventListener("language", namePairs);
@@ -129,18 +129,13 @@ export function openTranslate(panel, installed) {
   }
 }
 
-/** The pairs of languages that are there, by GET /models. */
-function pairsOf(model) {
-  return model?.pairs ?? [];
-}
-
 function number(value) {
   return value.toFixed(2).replace("-", "−");
 }
 
 /** Source pieces across, target pieces down; the darker, the more one looked at the other. */
 function grid({ source, target, weights: bySource }) {
-  const weights = target.map((_, column) => bySource.map((row) => row[column]));
+  const weights = target.map((_, row) => bySource.map((column) => column[row]));
   const readout = el("p", { class: "readout" });
   const heads = source.map((piece) => el("th", { scope: "col" }, el("span", {}, shown(piece))));
   const rows = target.map((piece, row) => {

@@ -39,9 +39,9 @@ export function openVideo(panel, installed) {
   const below = el("div", { class: "below", hidden: true }, options.element, curl.element);
   put(panel, el("h1", { class: "unseen" }, say("video.title")), welcome, stage, status, lanes.element, table.element, saves, below);
   installed.then((models) => {
-    const model = models.get("frames");
-    if (!model?.name) put(panel, missing("frames", model));
-    if (!models.get("caption")?.name) options.withoutCaptions();
+    const found = models.get("frames");
+    if (!found?.usable.length) put(panel, missing("frames", found));
+    if (!models.get("caption")?.usable.length) options.withoutCaptions();
   }, (error) => put(welcome, failure(error, () => location.reload())));
 
   for (const [name, type, write] of [

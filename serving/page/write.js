@@ -55,8 +55,8 @@ export function openWrite(panel, installed) {
   put(status, el("p", { class: "soft" }, say("write.empty")));
   installed.then((models) => {
     const found = models.get("generate");
-    if (!found?.name) return put(panel, missing("generate", found));
-    const names = found.models?.map((one) => one.name ?? one) ?? [];
+    const names = (found?.usable ?? []).map(({ name }) => name);
+    if (!names.length) return put(panel, missing("generate", found));
     put(model, names.map((name) => el("option", {}, name)));
     modelField.hidden = names.length < 2;
     showCurl();
