@@ -46,7 +46,7 @@ export function missing(task, found) {
 
 const CONFIGS = {
   caption: "configs/caption/quick.yaml",
-  frames: "configs/frames/grid_words.yaml",
+  frames: "configs/frames/flickr8k_labels.yaml",
   translate: "configs/seq2seq/multi30k_de_en.yaml",
   generate: "configs/charlm/shakespeare.yaml",
 };
