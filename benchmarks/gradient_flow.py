@@ -23,7 +23,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from captioner.explain.gradient_flow import Watch, gradient_flow
+from captioner.explain.flow_figure import flow_figure
+from captioner.explain.gradient_flow import GradientFlow, Watch, gradient_flow
 from captioner.models.sequence_network import SequenceNetwork
 from training.data.proof_tasks import Adding, Sequences
 
@@ -72,15 +73,20 @@ def train(network: SequenceNetwork, seed: int, rate: float, steps: int) -> tuple
     return step, found
 
 
-def measure(network: SequenceNetwork) -> dict[str, Any]:
-    """Shares of the last step's norm that reach 100 steps back, of h and of c."""
+def flow_of(network: SequenceNetwork) -> GradientFlow:
+    """Of the last step's error, over sequences of one step more than the lag of 100."""
     inputs, targets, counted = Adding(LENGTH + 1).draw(
         HELD_OUT, torch.Generator().manual_seed(10**6 + 1)
     )
     network = copy.deepcopy(network).double()
     with Watch(network) as watch:
         loss = error(network, Sequences(inputs.double(), targets.double(), counted))
-    flow = gradient_flow(loss, watch.runs[0])
+    return gradient_flow(loss, watch.runs[0])
+
+
+def measure(network: SequenceNetwork) -> dict[str, Any]:
+    """Shares of the last step's norm that reach 100 steps back, of h and of c."""
+    flow = flow_of(network)
     *_, last = flow.sigma_max
     opened = {gate: statistics.mean(values) for gate, values in flow.open_share.items()}
     shut = {gate: statistics.mean(values) for gate, values in flow.shut_share.items()}
@@ -131,7 +137,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(KINDS))
     parser.add_argument("--out", type=Path, default=Path("runs/gradient_flow.jsonl"))
+    parser.add_argument("--picture", type=Path, help="a PNG of all kinds as they start")
     options = parser.parse_args()
+    if options.picture is not None:
+        flow_figure({kind: flow_of(build(kind, 0)) for kind in options.kinds}).save(options.picture)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     lines = options.out.read_text().splitlines() if options.out.is_file() else []
     rows = [json.loads(line) for line in lines]
