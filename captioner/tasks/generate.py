@@ -12,6 +12,7 @@ import torch
 
 from captioner.bundle import Bundle
 from captioner.errors import BundleError, DataError, UnknownModel, UnknownOption
+from captioner.explain.units.recording import locate, watch
 from captioner.models.char_language_model import CharLanguageModel
 from captioner.recurrent import State
 from captioner.search import SearchOptions, TokenStream
@@ -43,6 +44,7 @@ class CharGenerator:
         self._search = build(bundle, "decoding", SearchOptions, DECODING | bundle.decoding)
         model = char_language_model_of(bundle, self.characters)
         self._model = model.requires_grad_(False).to(self.device).frozen()
+        self.cell = self._model.cell
 
     def stream(
         self,
@@ -102,6 +104,7 @@ class GenerationStream(Iterator[Delta]):
         self._prompt = len(prompt)
         self._said = 0
         self._stop = options.stop
+        self._places = {name: locate(generator.cell, name) for name in options.units}
         self._held: list[Delta] = []  # may turn out to be the beginning of a stop
         self._ready: list[Delta] = []
         self._reason: FinishReason | None = None
@@ -144,7 +147,8 @@ class GenerationStream(Iterator[Delta]):
             self._finish("length")
             return
         self._said += 1
-        self._held.append(Delta(self._characters[emitted.id], emitted.log_prob))
+        units = watch(self._running.state, self._places) if self._places else None
+        self._held.append(Delta(self._characters[emitted.id], emitted.log_prob, units))
         held = "".join(delta.text for delta in self._held)
         for stop in self._stop:
             if held.endswith(stop):

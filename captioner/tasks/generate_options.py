@@ -18,6 +18,7 @@ GENERATE_RANGES: dict[str, tuple[float, float]] = {
 }
 MAX_STOPS = 4
 MAX_STOP_CHARACTERS = 100
+MAX_UNITS = 16
 FinishReason = Literal["stop", "length"]
 
 
@@ -37,6 +38,8 @@ class GenerateOptions:
     """Makes sampling repeatable."""
     stop: tuple[str, ...] = ()
     """Ends where one of these would come; it is left out."""
+    units: tuple[str, ...] = ()
+    """Hidden units to watch, such as ``c1.37``: see :mod:`captioner.explain.units`."""
 
     def check(self) -> GenerateOptions:
         """Returns itself; raises :class:`InvalidOption` for ranges and contradictions."""
@@ -55,19 +58,28 @@ class GenerateOptions:
                 raise InvalidOption(
                     f"A stop has {len(text)} characters; it can have 1 to {MAX_STOP_CHARACTERS}."
                 )
+        if len(self.units) > MAX_UNITS:
+            raise InvalidOption(f"units has {len(self.units)} names; it can have {MAX_UNITS}.")
         return self
 
 
 @dataclass(frozen=True)
 class Delta:
-    """A character and its log-probability, in nats, by the model as it is."""
+    """A character and its log-probability, in nats, by the model as it is.
+
+    ``units``: values in -1 … 1 of the hidden units that are watched, after this character.
+    """
 
     text: str
     log_prob: float
+    units: dict[str, float] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON: an event of ``POST /generate``."""
-        return {"delta": self.text, "log_prob": round(self.log_prob, 4)}
+        found: dict[str, Any] = {"delta": self.text, "log_prob": round(self.log_prob, 4)}
+        if self.units is not None:
+            found["units"] = {name: round(value, 3) for name, value in self.units.items()}
+        return found
 
 
 @dataclass(frozen=True)
@@ -101,13 +113,22 @@ class Generation:
     log_prob: float
     """Sum over the characters of ``text``, in nats."""
     end: GenerationEnd
+    units: dict[str, list[float]] | None = None
+    """Of each unit that was watched, its value after each character of ``text``."""
 
     @classmethod
     def of(cls, deltas: list[Delta], end: GenerationEnd) -> Generation:
         """All characters together."""
         text = "".join(delta.text for delta in deltas)
-        return cls(text, sum(delta.log_prob for delta in deltas), end)
+        watched = [delta.units for delta in deltas if delta.units is not None]
+        units = {name: [one[name] for one in watched] for name in watched[0]} if watched else None
+        return cls(text, sum(delta.log_prob for delta in deltas), end, units)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON: the body that ``POST /generate`` answers."""
-        return {"text": self.text, "log_prob": round(self.log_prob, 4)} | self.end.to_dict()
+        found: dict[str, Any] = {"text": self.text, "log_prob": round(self.log_prob, 4)}
+        if self.units is not None:
+            found["units"] = {
+                name: [round(value, 3) for value in values] for name, values in self.units.items()
+            }
+        return found | self.end.to_dict()

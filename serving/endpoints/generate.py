@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -45,7 +46,10 @@ OPTIONS = (
 )
 STREAM = Option("stream", "boolean", "Server-sent events, one a character.")
 MAX_STOPS, MAX_STOP_CHARACTERS = 4, 100
-NAMES = frozenset({"prompt", "model", "stop", "stream"} | {option.name for option in OPTIONS})
+MAX_UNITS, UNIT = 16, r"[a-z][0-9]{1,3}\.[0-9]{1,6}"
+NAMES = frozenset(
+    {"prompt", "model", "stop", "stream", "units"} | {option.name for option in OPTIONS}
+)
 PRODUCES = ("application/json", "text/event-stream")
 PORTION_S = 0.02
 
@@ -61,7 +65,8 @@ async def generate(request: Request, runtime: Runtime) -> Response:
     if streamed is None:
         streamed = preferred(request.headers.getlist("accept"), PRODUCES) == PRODUCES[1]
     prompt = text_of("prompt", given.get("prompt", ""), settings.max_text_characters)
-    options = GenerateOptions(**values, stop=_stops(given.get("stop", [])))
+    stop, units = _stops(given.get("stop", [])), _units(given.get("units", []))
+    options = GenerateOptions(**values, stop=stop, units=units)
     text = model.task.generator(name_of(given, "model")).stream(prompt, options)
     loop = asyncio.get_running_loop()
     deadline = deadline_of(request, settings, default_s=settings.generate_deadline_s)
@@ -180,6 +185,20 @@ def _stops(value: Any) -> tuple[str, ...]:
     return tuple(stops)
 
 
+def _units(value: Any) -> tuple[str, ...]:
+    if not (
+        isinstance(value, list)
+        and len(value) <= MAX_UNITS
+        and all(isinstance(one, str) and re.fullmatch(UNIT, one) for one in value)
+    ):
+        raise RequestError(
+            "invalid_option",
+            "units cannot be used.",
+            hint=f"It takes a list of up to {MAX_UNITS} hidden units, such as c1.37.",
+        )
+    return tuple(value)
+
+
 def _data(value: dict[str, Any]) -> bytes:
     return b"data: " + json_bytes(value) + b"\n\n"
 
@@ -223,11 +242,17 @@ _END = {
     "model": {"type": "string", "description": "name@version"},
     "timing_ms": {"type": "object", "additionalProperties": {"type": "number"}},
 }
+_UNIT_VALUE = {"type": "number", "minimum": -1, "maximum": 1}
 _RESULT = {
     "type": "object",
     "properties": {
         "text": {"type": "string", "description": "What follows the prompt."},
         "log_prob": _LOG_PROB,
+        "units": {
+            "type": "object",
+            "additionalProperties": {"type": "array", "items": _UNIT_VALUE},
+            "description": "Where units were asked for: of each, a value for each character.",
+        },
         **_END,
     },
     "required": ["text", "log_prob", *_END],
@@ -235,9 +260,9 @@ _RESULT = {
 _EVENTS = {
     "type": "string",
     "description": (
-        'With stream: data: {"delta", "log_prob"} for each character, then {"finish_reason", '
-        '"usage", "model", "timing_ms"}, then [DONE]. Where writing fails on the way, an event '
-        "`error` with an error's body is the last."
+        'With stream: data: {"delta", "log_prob"} for each character, with "units" where they '
+        'were asked for, then {"finish_reason", "usage", "model", "timing_ms"}, then [DONE]. '
+        "Where writing fails on the way, an event `error` with an error's body is the last."
     ),
 }
 _STOP = {"type": "string", "minLength": 1, "maxLength": MAX_STOP_CHARACTERS}
@@ -265,6 +290,13 @@ GENERATE = Endpoint(
             "stop": {
                 "description": "Ends where one of these would come; it is left out.",
                 "oneOf": [_STOP, {"type": "array", "items": _STOP, "maxItems": MAX_STOPS}],
+            },
+            "units": {
+                "type": "array",
+                "items": {"type": "string", "pattern": f"^{UNIT}$"},
+                "maxItems": MAX_UNITS,
+                "description": "Hidden units to watch: part of the state, layer and place, such "
+                "as c1.37. Each character comes with their values after it.",
             },
             **described((STREAM,)),
         }

@@ -97,6 +97,16 @@ def test_a_stop_ends_it(service) -> None:
     assert "J" not in "".join(json.loads(one).get("delta", "") for one in streamed[:-1])
 
 
+def test_units_are_watched_on_request(service) -> None:
+    body = post(service, **GREEDY, units=["c1.3", "h1.0"]).json()
+    assert body["text"] == LEARNT[:40]
+    assert {name: len(values) for name, values in body["units"].items()} == {"c1.3": 40, "h1.0": 40}
+    streamed = events(post(service, **GREEDY, units=["c1.3"], stream=True).text)
+    first = json.loads(streamed[0])
+    assert first["units"] == {"c1.3": body["units"]["c1.3"][0]}
+    assert "units" not in post(service, **GREEDY).json()
+
+
 def test_without_anything_it_begins_by_itself(service) -> None:
     body = post(service).json()
     assert body["usage"] == {"prompt_tokens": 0, "completion_tokens": 400}
@@ -160,6 +170,10 @@ BAD = {
     "an empty stop": (422, "invalid_option", raw(stop="")),
     "a stop of a number": (422, "invalid_option", raw(stop=[1])),
     "a stop without end": (422, "invalid_option", raw(stop="a" * 101)),
+    "a unit that is not there": (422, "invalid_option", raw(units=["c9.0"])),
+    "a unit of another name": (422, "invalid_option", raw(units=["<b>"])),
+    "units as a text": (422, "invalid_option", raw(units="c1.0")),
+    "seventeen units": (422, "invalid_option", raw(units=["c1.0"] * 17)),
     "stop null": (422, "invalid_option", raw(stop=None)),
     "a model that is not there": (422, "unknown_model", raw(model="pushkin")),
     "a model that is a path": (422, "invalid_option", raw(model="../../etc/passwd")),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -98,6 +99,15 @@ def locate(cell: Cell, name: str) -> tuple[int, int]:
             return part, place
         place -= size
     raise AssertionError("unreachable: a name for every number")
+
+
+def watch(state: State, places: Mapping[str, tuple[int, int]]) -> dict[str, float]:
+    """Values of units of one text's state, as they are shown; ``places`` by :func:`locate`."""
+    found = {}
+    for name, (part, place) in places.items():
+        value = float(state[part][0, place])
+        found[name] = math.tanh(value) if name.startswith("c") else max(-1.0, min(1.0, value))
+    return found
 
 
 @torch.inference_mode()

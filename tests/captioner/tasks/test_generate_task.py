@@ -16,6 +16,7 @@ from captioner.errors import (
     UnknownModel,
     UnknownOption,
 )
+from captioner.explain.units.recording import record
 from captioner.tasks import GenerateTask
 from captioner.tasks.generate_options import GenerateOptions
 
@@ -93,6 +94,28 @@ def test_a_stop_ends_the_text_and_is_left_out(task: GenerateTask, stops: tuple[s
     first = min(LEARNT.index(stop) for stop in stops if stop in LEARNT)
     assert found.text == LEARNT[:first]
     assert found.end.finish_reason == "stop"
+
+
+def test_watched_units_come_with_each_character_and_are_those_of_a_recording(
+    task: GenerateTask,
+) -> None:
+    names = ("c1.3", "h1.30")
+    found = task("ROMEO:", temperature=0, max_tokens=12, units=names)
+    assert found.text == task("ROMEO:", temperature=0, max_tokens=12).text
+    generator = task.generator()
+    recording = record(generator._model, generator.characters.encode("ROMEO:" + found.text))
+    assert found.units is not None
+    for name in names:
+        shown = recording.shown([recording.column(name)])[6:, 0]
+        assert found.units[name] == pytest.approx(shown.tolist(), abs=2e-3)
+    assert set(found.to_dict()["units"]) == set(names)
+    assert "units" not in task("R", max_tokens=3).to_dict()
+
+
+@pytest.mark.parametrize("units", [("c2.0",), ("c1.99",), ("x",), ("c1.0",) * 17])
+def test_units_that_are_not_there_are_refused(task: GenerateTask, units: tuple[str, ...]) -> None:
+    with pytest.raises(InvalidOption, match="unit"):
+        task("R", units=units)
 
 
 def test_what_only_began_like_a_stop_is_said_in_the_end(task: GenerateTask) -> None:
