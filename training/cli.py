@@ -17,9 +17,10 @@ from training.checkpoints import find_checkpoint, read_checkpoint
 
 DESCRIPTION = """Trains, validates and tests the models of captioner as a YAML config says.
 
-Five more commands, each with a --help of its own: `folds` cross-validates a config of videos,
+Six more commands, each with a --help of its own: `folds` cross-validates a config of videos,
 `export` makes a checkpoint a bundle, `score` scores a captioner's bundle as it is served,
-`score-labels` a labeller's that learnt from photos, `gradient-flow` draws where gradients go."""
+`score-labels` a labeller's that learnt from photos, `score-text` a translator's or a character
+model's, `gradient-flow` draws where gradients go."""
 
 
 class TrainingCLI(LightningCLI):
@@ -137,6 +138,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from training.score_labels import main as score_labels
 
             return score_labels(arguments[1:])
+        if arguments[:1] == ["score-text"]:
+            from training.score_text import main as score_text
+
+            return score_text(arguments[1:])
         if arguments[:1] == ["gradient-flow"]:
             from training.gradient_flow import main as draw_flow
 

@@ -30,6 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     search = parser.add_argument_group("what emits tokens")
     search.add_argument("--num-beams", type=int, help="a search chosen on validation afterwards")
     search.add_argument("--length-penalty", type=float, help="the same; default: the training's")
+    search.add_argument("--max-tokens", type=int, help="the same")
     options = parser.parse_args(arguments)
     checkpoint = read_checkpoint(options.checkpoint)
     about = checkpoint["captioner"]
@@ -41,7 +42,9 @@ def main(arguments: Sequence[str]) -> int:
             "bundle does not have yet.",
             hint="Score it with validate and test. A fixed box is preprocessing.box.",
         )
-    chosen = {name: getattr(options, name) for name in ("num_beams", "length_penalty")}
+    chosen = {
+        name: getattr(options, name) for name in ("num_beams", "length_penalty", "max_tokens")
+    }
     chosen = {name: value for name, value in chosen.items() if value is not None}
     if chosen:
         about["decoding"] |= chosen
