@@ -37,7 +37,9 @@ def find_data() -> Path | None:
 TINY_WORDS = ("a", "dog", "cat", "man", "on", "the", "runs", "red", "grass", "n't", "'s", "is")
 
 
-def write_tiny_bundle(directory: Path, *, attention: str = "soft", **changed: object) -> Path:
+def write_tiny_bundle(
+    directory: Path, *, attention: str = "soft", cell: str = "lstm", **changed: object
+) -> Path:
     """A real bundle of random weights: a ResNet-18 and a decoder of a dozen words."""
     import torch
 
@@ -52,6 +54,7 @@ def write_tiny_bundle(directory: Path, *, attention: str = "soft", **changed: ob
     model = {
         "encoder": {"depth": 18, "output": output, "weights": None, "trainable_stages": 0},
         "decoder": {
+            "cell": cell,
             "hidden_size": 16,
             "embedding_size": 8,
             "attention": attention,

@@ -136,6 +136,16 @@ def test_a_pooled_model_captions_too(
     assert all(len(word.weights or [[0]]) == 1 for word in result.captions[0].words)
 
 
+@pytest.mark.parametrize("cell", ["mut1", "nas", "tree:gru"])
+def test_a_model_of_any_cell_captions_from_its_bundle(
+    cell: str, tmp_path: Path, photos: list[bytes], make_tiny_bundle: Callable[..., Path]
+) -> None:
+    """Its name in the description is all that says so, a tree's specification included."""
+    path = make_tiny_bundle(tmp_path, cell=cell, version=cell.replace(":", "-"))
+    captions = captioner.load("caption", model=str(path))(photos[0]).captions
+    assert all(math.isfinite(caption.log_prob) for caption in captions)
+
+
 @pytest.mark.parametrize(
     ("options", "named"),
     [
