@@ -313,19 +313,23 @@ def find_bundle(
 
 
 def find_bundles(
-    task: str, models: Sequence[str] = (), directories: Iterable[Path] | None = None
+    task: str,
+    models: Sequence[str] = (),
+    directories: Iterable[Path] | None = None,
+    *,
+    first: str | None = None,
 ) -> tuple[list[Bundle], dict[str, BundleError]]:
     """All bundles for a task that takes several; second, by name, what is wrong with others.
 
     ``models``: names or directories, each of which has to be usable; without them, all that are
-    installed, the task's namesake first. Raises what :func:`find_bundle` raises where none is
-    usable.
+    installed, the one called ``first`` (by default the task's namesake) before others. Raises what
+    :func:`find_bundle` raises where none is usable.
     """
     if models:
         return [find_bundle(task, model, directories) for model in models], {}
     found: list[Bundle] = []
     problems: dict[str, BundleError] = {}
-    for path in sorted(installed(directories), key=lambda place: place.name != task):
+    for path in sorted(installed(directories), key=lambda place: place.name != (first or task)):
         if _task_of(path) == task:
             try:
                 found.append(open_bundle(path))

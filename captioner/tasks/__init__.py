@@ -17,6 +17,8 @@ OF_ONE: dict[str, Callable[..., Any]] = {"caption": CaptionTask, "frames": Frame
 # These take all bundles there are for them, and each call says which: a pair of languages, a name.
 OF_SEVERAL: dict[str, Callable[..., Any]] = {"translate": TranslateTask, "generate": GenerateTask}
 TASKS = OF_ONE | OF_SEVERAL
+# Of several, the bundle that is meant where a call names none, if it is there.
+FIRST = {"generate": "shakespeare"}
 
 __all__ = ["TASKS", "CaptionTask", "FramesTask", "GenerateTask", "TranslateTask", "load"]
 Models = str | Sequence[str] | None
@@ -51,7 +53,7 @@ def load(task: str = "caption", *, model: Models = None, device: str = "cpu") ->
         )
     if task in OF_SEVERAL:
         named = [model] if isinstance(model, str) else list(model or ())
-        bundles, problems = find_bundles(task, named)
+        bundles, problems = find_bundles(task, named, first=FIRST.get(task))
         return OF_SEVERAL[task](bundles, device=device, problems=problems)
     if model is not None and not isinstance(model, str):
         raise InvalidOption(f"{task} takes one model, not {list(model)}.")

@@ -137,6 +137,16 @@ def test_models_are_chosen_by_name(task: GenerateTask) -> None:
         task("R", model="pushkin")
 
 
+def test_the_one_that_ships_comes_first(
+    make_generate_bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "shakespeare", "z"):
+        make_generate_bundle(tmp_path, name)
+    monkeypatch.setenv("CAPTIONER_BUNDLES", str(tmp_path))
+    assert list(captioner.load("generate").generators) == ["shakespeare", "a", "z"]
+    assert list(captioner.load("generate", model=["z", "a"]).generators) == ["z", "a"]
+
+
 @pytest.mark.parametrize("text", ["ROMEO: 😀", "שלום", "\x00", "\ud800", "R\u0301"])
 def test_characters_it_has_never_seen_are_named(task: GenerateTask, text: str) -> None:
     with pytest.raises(UnknownCharacters, match="never seen") as caught:
