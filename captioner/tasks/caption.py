@@ -25,6 +25,7 @@ from captioner.tasks.description import (
     trusted_confidence,
 )
 from captioner.tasks.options import CaptionOptions, CaptionResult, RankedCaption, Word
+from captioner.tasks.shared_encoder import shared_encoder
 from captioner.text.words import join
 from captioner.vision.encoder import ResNetEncoder
 from captioner.vision.image import ImageLimits, Picture, as_picture, decode_image, read_image
@@ -64,7 +65,7 @@ class CaptionTask:
         self.preprocessing = bundle.preprocessing()
         self.device = torch.device(device)
         model = captioner_of(bundle)
-        self._encoder = encoder or model.encoder.fused(self.device)
+        self._encoder = encoder or shared_encoder(bundle, model.encoder, self.device)
         self._decoder = model.decoder.eval().requires_grad_(False).to(self.device).frozen()
         self._search = build(bundle, "decoding", SearchOptions, bundle.decoding)
         self._trusted = trusted_confidence(bundle)

@@ -19,6 +19,7 @@ from captioner.tasks.frame_captions import SegmentCaptions
 from captioner.tasks.frame_decoding import Decider, FrameDecoding
 from captioner.tasks.frame_options import FrameLabels, FrameOptions, FramesResult
 from captioner.tasks.frame_stream import FrameStream
+from captioner.tasks.shared_encoder import shared_encoder
 from captioner.vision.encoder import ResNetEncoder
 from captioner.vision.sources import VideoFile
 from captioner.vision.video import VideoLimits, open_video
@@ -50,7 +51,7 @@ class FramesTask:
             self.decider = Decider(self.decoding, self.labels, multi_label=multi_label)
         except (TypeError, ValueError, RuntimeError, UserError) as error:
             raise wrong(bundle, "decoding", f"cannot be used: {error}") from error
-        self._encoder = _frame_by_frame(bundle, model).fused(self.device)
+        self._encoder = shared_encoder(bundle, _frame_by_frame(bundle, model), self.device)
         self.labeller = model.labeller.eval().requires_grad_(False).to(self.device)
         cpu = self.device.type == "cpu"
         self.workers = workers or (torch.get_num_threads() if cpu else 1)
