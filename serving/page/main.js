@@ -5,12 +5,13 @@ import { arrowKeys, el, put, rove } from "./dom.js";
 import { say, language, speak } from "./language.js";
 import { openPhoto } from "./photo.js";
 
-const TABS = ["photo", "video", "translate", "write"];
+const TABS = ["photo", "video", "translate", "write", "units"];
 const OPENERS = {
   photo: async () => openPhoto,
   video: async () => (await import("./video.js")).openVideo,
   translate: async () => (await import("./translate.js")).openTranslate,
   write: async () => (await import("./write.js")).openWrite,
+  units: async () => (await import("./write.js")).openUnits,
 };
 const tabs = TABS.map((name) => document.getElementById(`tab-${name}`));
 const opened = new Map(); // tab -> a promise of what it can do

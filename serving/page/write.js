@@ -1,4 +1,5 @@
-// The tab for writing: a prompt, and a text that goes on from it, character by character.
+// The tabs for writing: a prompt, and a text that goes on from it, character by character, coloured by
+// surprise or by a hidden unit.
 
 import * as api from "./api.js";
 import { curlBlock, curlJson } from "./curl.js";
@@ -9,23 +10,28 @@ import { failure, missing, wait } from "./notice.js";
 const LEVELS = 8; // shades, from expected to surprising
 const MOST_SURPRISING = -6; // nats; what is rarer looks the same
 
+/** The tab that watches a hidden unit. */
+export const openUnits = (panel, installed) => openWrite(panel, installed, "units");
+
 /** Fills the panel. `installed`: a promise of the models by task. */
-export function openWrite(panel, installed) {
+export function openWrite(panel, installed, kind = "write") {
+  const watched = kind === "units";
   let work = null;
   let said = ""; // what was written after the prompt
   let chances = []; // the log-probability of each character
-  const input = (name, properties) => el("input", { id: `write-${name}`, ...properties, on: { change: showCurl, input: showCurl } });
+  const input = (name, properties) => el("input", { id: `${kind}-${name}`, ...properties, on: { change: showCurl, input: showCurl } });
   const prompt = el("textarea", {
-    id: "write-prompt", rows: 3, spellcheck: false, data: { hint: "write.hint" },
+    id: `${kind}-prompt`, rows: 3, spellcheck: false, data: { hint: "write.hint" },
     on: { input: showCurl, keydown: (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) start(); } },
   });
-  const model = el("select", { id: "write-model", on: { change: showCurl } });
+  const model = el("select", { id: `${kind}-model`, on: { change: showCurl } });
   const modelField = field(model, "model");
-  const bold = el("output", { htmlFor: "write-temperature" });
+  const bold = el("output", { htmlFor: `${kind}-temperature` });
   const temperature = input("temperature", { type: "range", min: 0, max: 2, step: 0.05, value: 0.7 });
   const length = input("length", { type: "number", min: 1, max: 20000, value: 400 });
   const seed = input("seed", { type: "number", min: 0, max: 2 ** 53 - 1, data: { hint: "option.auto" } });
   const stop = input("stop", { type: "text", maxLength: 100, data: { hint: "write.never" } });
+  const unit = input("unit", { type: "text", value: "c1.0", required: true, pattern: "[a-z]\\d+\\.\\d+", spellcheck: false });
   const page = el("p", { class: "page" });
   const status = el("div", { class: "status" });
   const go = button("write.go", () => start(), { class: "main" });
@@ -35,7 +41,7 @@ export function openWrite(panel, installed) {
   const curl = curlBlock();
   put(
     panel,
-    el("h1", { class: "unseen" }, say("write.title")),
+    el("h1", { class: "unseen" }, say(`${kind}.title`)),
     el(
       "div", { class: "desk" },
       el(
@@ -45,14 +51,14 @@ export function openWrite(panel, installed) {
         el(
           "details", { class: "options", open: matchMedia("(min-width: 46rem)").matches },
           el("summary", {}, say("options")),
-          el("div", { class: "fields" }, modelField, el("div", { class: "field" }, el("label", { htmlFor: temperature.id }, say("option.temperature"), " ", bold), temperature), field(length, "length"), field(seed, "seed"), field(stop, "stop")),
+          el("div", { class: "fields" }, watched ? field(unit, "unit") : null, modelField, el("div", { class: "field" }, el("label", { htmlFor: temperature.id }, say("option.temperature"), " ", bold), temperature), field(length, "length"), field(seed, "seed"), field(stop, "stop")),
         ),
       ),
-      el("div", { class: "result" }, page, status, legend()),
+      el("div", { class: "result" }, page, status, legend(watched)),
     ),
     el("div", { class: "below" }, curl.element),
   );
-  put(status, el("p", { class: "soft" }, say("write.empty")));
+  put(status, el("p", { class: "soft" }, say(`${kind}.empty`)));
   installed.then((models) => {
     const found = models.get("generate");
     const names = (found?.usable ?? []).map(({ name }) => name);
@@ -63,7 +69,7 @@ export function openWrite(panel, installed) {
   }, (error) => put(status, failure(error, () => location.reload())));
   page.addEventListener("pointerover", (event) => {
     const { place } = event.target;
-    if (place !== undefined) event.target.title = percent(Math.exp(chances[place]));
+    if (place !== undefined) event.target.title = event.target.unit ?? percent(Math.exp(chances[place]));
   });
 
   function body() {
@@ -71,6 +77,7 @@ export function openWrite(panel, installed) {
     if (seed.value && wanted.temperature > 0) wanted.seed = Number(seed.value);
     if (stop.value) wanted.stop = [stop.value.replaceAll("\\n", "\n")];
     if (model.options.length > 1) wanted.model = model.value;
+    if (watched) wanted.units = [unit.value];
     return wanted;
   }
 
@@ -81,7 +88,7 @@ export function openWrite(panel, installed) {
 
   /** Writes from the prompt, or goes on from what is there. */
   async function start(goesOn = false) {
-    if (!length.reportValidity() || !seed.reportValidity()) return;
+    if (!length.reportValidity() || !seed.reportValidity() || (watched && !unit.reportValidity())) return;
     work?.abort();
     const mine = new AbortController();
     work = mine;
@@ -128,10 +135,13 @@ export function openWrite(panel, installed) {
     }
   }
 
-  function character({ delta, log_prob: chance }) {
+  function character({ delta, log_prob: chance, units }) {
     const span = document.createElement("span");
     span.textContent = delta;
-    span.className = `c${shade(chance)}`;
+    if (units) {
+      [span.unit] = Object.values(units);
+      span.style.backgroundColor = colour(span.unit);
+    } else span.className = `c${shade(chance)}`;
     span.place = chances.length;
     said += delta;
     chances.push(chance);
@@ -152,7 +162,13 @@ function shade(chance) {
   return Math.round((LEVELS - 1) * Math.min(1, Math.max(0, chance / MOST_SURPRISING)));
 }
 
-function legend() {
-  const shades = Array.from({ length: LEVELS }, (_, level) => el("span", { class: `c${level}` }, " "));
-  return el("p", { class: "legend fine" }, say("write.expected"), el("span", { class: "shades", "aria-hidden": "true" }, shades), say("write.surprising"));
+function colour(value) {
+  return `rgb(${value > 0 ? "220 50 40" : "40 100 220"} / ${Math.round(80 * Math.abs(value))}%)`;
+}
+
+function legend(watched) {
+  const shades = Array.from({ length: LEVELS }, (_, level) =>
+    el("span", watched ? { style: { background: colour((2 * level) / (LEVELS - 1) - 1) } } : { class: `c${level}` }, " "));
+  const [low, high] = watched ? ["−1", "+1"] : [say("write.expected"), say("write.surprising")];
+  return el("p", { class: "legend fine" }, low, el("span", { class: "shades", "aria-hidden": "true" }, shades), high);
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 from pathlib import Path
@@ -192,6 +193,23 @@ def test_a_stop_and_the_curl_line(desk, texts) -> None:
     body = body_of(page.locator("#write .curl code").text_content())
     assert body.pop("stream") is True
     assert answer_of(texts, "/generate", **body)["text"] == "\nBut "
+
+
+def test_a_text_in_the_colours_of_a_hidden_unit(visit, texts) -> None:
+    page = visit(texts, "#units").page
+    page.get_by_label("Model").wait_for()
+    page.get_by_label("Hidden unit").fill("c1.3")
+    write(page, "ROMEO:", 30)
+    letters = page.locator("#units .page span:not(.given)")
+    letters.nth(29).wait_for()
+    wanted = {"prompt": "ROMEO:", "max_tokens": 30, "temperature": 0, "units": ["c1.3"]}
+    values = answer_of(texts, "/generate", **wanted)["units"]["c1.3"]
+    style = "spans => spans.map((span) => span.style.backgroundColor)"
+    colours = letters.evaluate_all(style)
+    for value, colour in zip(values, colours, strict=True):
+        red, _, blue = (int(part) for part in re.findall(r"\d+", colour)[:3])
+        assert (red > blue) == (value > 0) or abs(value) < 0.01
+    assert body_of(page.locator("#units .curl code").text_content())["units"] == ["c1.3"]
 
 
 def test_a_prompt_that_looks_like_markup_stays_text(desk) -> None:
