@@ -36,10 +36,10 @@ from training.score import read_data, store
 
 HELD = 3  # frames that a still is held for: a second and its end at two a second
 DECAYS = (1.0, 3e-1, 1e-1, 3e-2)  # weight decays that a probe chooses from
-OFF = (1.0, 0.8, 0.6, 0.4, 0.25)  # where a label goes off, as a share of where it came
+OFF = (1.0, 0.8, 0.6, 0.4)  # where a label goes off, as a share of where it came
 AVERAGES = (1.0, 0.7, 0.5, 0.35, 0.25)  # weight of the frame itself in a running mean of logits
 PENALTIES = (0.5, 1.0, 2.0, 4.0, 8.0)  # nats that a change costs in Viterbi smoothing
-LEVELS = 0.15, 0.9  # thresholds are kept between: below the first nobody would believe a label
+LEVELS = 0.2, 0.9  # thresholds are kept between: below the first nobody would believe a label
 WORTH = 1.0  # points of F1 that labels which change less often may cost
 SHORTEST = 2  # labelled frames of a segment at least
 
@@ -53,6 +53,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--baseline", help="the bundle of a labeller without recurrence")
     parser.add_argument("--probe", help="weights of another ResNet-18, to be probed as well")
     parser.add_argument("--cache", default="runs/features", help="where features are kept")
+    parser.add_argument("--stills-only", action="store_true", help="leaves out the sequences")
     parser.add_argument("--calibrate", action="store_true", help="stores thresholds in the bundle")
     options = parser.parse_args(arguments)
     data = read_data(options.data, PhotoSequenceDataModule)
@@ -60,15 +61,25 @@ def main(arguments: Sequence[str]) -> int:
     if bundle.labels() != data.classes:
         raise DataError(f"Bundle {bundle.name!r} has other labels than {options.data!r}.")
     model = video_labeller_of(bundle)
-    for split in {TRAIN, VALIDATION, options.split}:
-        data.use_clips(split, options.cache, encoder=_resnet(model))
+    encoder = _resnet(model)
     print(f"{bundle.name}@{bundle.version}, {options.split}")
-    found = _stills(data, model, options.split)
+    own = photo_features(data, encoder, options.split, options.cache)
+    truth = torch.from_numpy(data.photo_labels(options.split))
+    found = {
+        "labeller": mean_average_precision(still_scores(model, own[options.split]), truth),
+        "linear probe, the same encoder": probed(data, own, options.split),
+    }
     if options.probe:
-        name = f"probe {Path(options.probe).stem}"
-        found[name] = _foreign_probe(data, options.probe, options.split, options.cache)
+        other = ResNetEncoder(18, weights=options.probe)
+        features = photo_features(data, other, options.split, options.cache)
+        name = f"linear probe, {Path(options.probe).stem}"
+        found[name] = probed(data, features, options.split)
     for name, value in found.items():
         print(f"  stills, mAP, {name:<34}{value:6.2f}")
+    if options.stills_only:
+        return 0
+    for split in {VALIDATION, options.split}:
+        data.use_clips(split, options.cache, encoder=encoder)
     if options.calibrate:
         bundle = calibrated(bundle, model, data)
     rows = _sequences(data, bundle, model, options.split)
@@ -88,32 +99,12 @@ def main(arguments: Sequence[str]) -> int:
 # -- stills -------------------------------------------------------------------------------------
 
 
-def _stills(data: PhotoSequenceDataModule, model: VideoLabeller, split: str) -> dict[str, float]:
-    truth = torch.from_numpy(data.photo_labels(split))
-    return {
-        "labeller": mean_average_precision(still_scores(model, data.stills(split)), truth),
-        "linear probe, the same encoder": probed(
-            data, {name: _photos(data, name) for name in (TRAIN, VALIDATION, split)}, split
-        ),
-    }
-
-
-@torch.inference_mode()
-def still_scores(model: VideoLabeller, features: Tensor) -> Tensor:
-    """Probabilities at the end of a second of each photo: ``(photos, D)`` -> ``(photos, C)``."""
-    logits, _ = model.labeller(features.unsqueeze(1).expand(-1, HELD, -1))
-    return model.labeller.probabilities(logits[:, -1])
-
-
-def _photos(data: PhotoSequenceDataModule, split: str) -> Tensor:
-    if split != TRAIN:
-        return data.stills(split)
-    return torch.from_numpy(data.grids().mean(1, dtype="float32"))
-
-
-def _foreign_probe(data: PhotoSequenceDataModule, weights: str, split: str, cache: str) -> float:
-    encoder = ResNetEncoder(18, output="pooled", weights=weights)
-    features = {}
+def photo_features(
+    data: PhotoSequenceDataModule, encoder: ResNetEncoder, split: str, cache: str
+) -> dict[str, Tensor]:
+    """Pooled features of whole photos by split, of training and validation too: ``(photos, D)``."""
+    encoder.output = "pooled"
+    found = {}
     for name in (TRAIN, VALIDATION, split):
         pictures = data.photos.pictures(name)
         rows = cached_features(
@@ -122,10 +113,17 @@ def _foreign_probe(data: PhotoSequenceDataModule, weights: str, split: str, cach
             encoder,
             data.preprocessing,
             cache,
-            name=f"imagenet-{name}",
+            name=f"whole-{name}",
         )
-        features[name] = torch.from_numpy(rows[:, 0].astype("float32"))
-    return probed(data, features, split)
+        found[name] = torch.from_numpy(rows[:, 0].astype("float32"))
+    return found
+
+
+@torch.inference_mode()
+def still_scores(model: VideoLabeller, features: Tensor) -> Tensor:
+    """Probabilities at the end of a second of each photo: ``(photos, D)`` -> ``(photos, C)``."""
+    logits, _ = model.labeller(features.unsqueeze(1).expand(-1, HELD, -1))
+    return model.labeller.probabilities(logits[:, -1])
 
 
 def probed(data: PhotoSequenceDataModule, features: dict[str, Tensor], split: str) -> float:

@@ -19,8 +19,6 @@ from typing import Any
 
 import lightning
 import numpy as np
-import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from captioner.errors import DataError, InvalidOption
@@ -161,14 +159,6 @@ class PhotoSequenceDataModule(lightning.LightningDataModule):
             seen, fingerprint, encoder, self.preprocessing, directory, name=f"photos-{split}"
         )
         return rows if split == TRAIN else rows.reshape(len(pictures), self.shots.views, -1)
-
-    def stills(self, split: str) -> Tensor:
-        """The features of the whole photos of validation or test, ``(photos, D)``."""
-        return torch.from_numpy(self._rows[split][:, 0].astype(np.float32))
-
-    def grids(self, split: str = TRAIN) -> np.ndarray:
-        """The last map of each training photo, ``(photos, positions, D)`` float16."""
-        return self._rows[split]
 
     # -- Lightning --------------------------------------------------------------------------
 
