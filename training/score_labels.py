@@ -2,8 +2,8 @@
 
 - Stills: mean average precision where each photo is held for a second, against linear probes on
   the whole photo: on the bundle's own encoder, and with ``--probe`` on another one's weights.
-- Sequences: mAP, F1 and how often labels come and go, as the bundle decides; ``--baseline``, a
-  bundle that reads each frame by itself, is smoothed in every way there is.
+- Sequences: mAP, F1 and how often labels come and go, as the bundle decides; beside what reads each
+  frame by itself, smoothed in every way there is: the probe, or ``--baseline``, another bundle.
 
 ``--calibrate`` chooses on the validation split from which probability a label is on, and stores it.
 """
@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from captioner.bundle import Bundle, find_bundle
 from captioner.errors import DataError
@@ -29,16 +28,15 @@ from captioner.tasks.frame_decoding import Decider, FrameDecoding
 from captioner.tasks.frames import video_labeller_of
 from captioner.vision.encoder import ResNetEncoder
 from training.data.photo_sequences import PhotoSequenceDataModule
-from training.data.splits import TEST, TRAIN, VALIDATION
+from training.data.splits import TEST, VALIDATION
 from training.data.video_examples import ClipExample
-from training.features import cached_features
+from training.probes import Scores, best_probe, photo_features
 from training.score import read_data, store
 
 HELD = 3  # frames that a still is held for: a second and its end at two a second
-DECAYS = (1.0, 3e-1, 1e-1, 3e-2)  # weight decays that a probe chooses from
 OFF = (1.0, 0.8, 0.6, 0.4)  # where a label goes off, as a share of where it came
-AVERAGES = (1.0, 0.7, 0.5, 0.35, 0.25)  # weight of the frame itself in a running mean of logits
-PENALTIES = (0.5, 1.0, 2.0, 4.0, 8.0)  # nats that a change costs in Viterbi smoothing
+AVERAGES = (1.0, 0.5, 0.25)  # weight of the frame itself in a running mean of logits
+PENALTIES = (1.0, 2.0, 4.0)  # nats that a change costs in Viterbi smoothing
 LEVELS = 0.2, 0.9  # thresholds are kept between: below the first nobody would believe a label
 WORTH = 1.0  # points of F1 that labels which change less often may cost
 SHORTEST = 2  # labelled frames of a segment at least
@@ -65,15 +63,18 @@ def main(arguments: Sequence[str]) -> int:
     print(f"{bundle.name}@{bundle.version}, {options.split}")
     own = photo_features(data, encoder, options.split, options.cache)
     truth = torch.from_numpy(data.photo_labels(options.split))
+    probe = best_probe(data, own)
     found = {
         "labeller": mean_average_precision(still_scores(model, own[options.split]), truth),
-        "linear probe, the same encoder": probed(data, own, options.split),
+        "linear probe, the same encoder": mean_average_precision(probe(own[options.split]), truth),
     }
     if options.probe:
         other = ResNetEncoder(18, weights=options.probe)
         features = photo_features(data, other, options.split, options.cache)
         name = f"linear probe, {Path(options.probe).stem}"
-        found[name] = probed(data, features, options.split)
+        found[name] = mean_average_precision(
+            best_probe(data, features)(features[options.split]), truth
+        )
     for name, value in found.items():
         print(f"  stills, mAP, {name:<34}{value:6.2f}")
     if options.stills_only:
@@ -83,9 +84,10 @@ def main(arguments: Sequence[str]) -> int:
     if options.calibrate:
         bundle = calibrated(bundle, model, data)
     rows = _sequences(data, bundle, model, options.split)
+    alone = probe
     if options.baseline:
-        plain = find_bundle("frames", options.baseline)
-        rows |= _smoothed(data, plain, video_labeller_of(plain), options.split)
+        alone = _bundle_scores(video_labeller_of(find_bundle("frames", options.baseline)))
+    rows |= _smoothed(data, alone, options.split)
     print(f"  {'sequences':<44}{'mAP':>8}{'F1':>8}{'changes/s':>11}")
     for name, (precision, f1, changes) in rows.items():
         print(f"  {name:<44}{precision:8.2f}{f1:8.2f}{changes:11.2f}")
@@ -99,71 +101,11 @@ def main(arguments: Sequence[str]) -> int:
 # -- stills -------------------------------------------------------------------------------------
 
 
-def photo_features(
-    data: PhotoSequenceDataModule, encoder: ResNetEncoder, split: str, cache: str
-) -> dict[str, Tensor]:
-    """Pooled features of whole photos by split, of training and validation too: ``(photos, D)``."""
-    encoder.output = "pooled"
-    found = {}
-    for name in (TRAIN, VALIDATION, split):
-        pictures = data.photos.pictures(name)
-        rows = cached_features(
-            pictures,
-            pictures.fingerprint,
-            encoder,
-            data.preprocessing,
-            cache,
-            name=f"whole-{name}",
-        )
-        found[name] = torch.from_numpy(rows[:, 0].astype("float32"))
-    return found
-
-
 @torch.inference_mode()
 def still_scores(model: VideoLabeller, features: Tensor) -> Tensor:
     """Probabilities at the end of a second of each photo: ``(photos, D)`` -> ``(photos, C)``."""
     logits, _ = model.labeller(features.unsqueeze(1).expand(-1, HELD, -1))
     return model.labeller.probabilities(logits[:, -1])
-
-
-def probed(data: PhotoSequenceDataModule, features: dict[str, Tensor], split: str) -> float:
-    """The mAP of logistic regressions on features of whole photos, ``{split: (photos, D)}``.
-
-    Fitted once to labels and once to shares of captions, at every weight decay of ``DECAYS``; what
-    is best on validation counts.
-    """
-    mean, std = features[TRAIN].mean(0), features[TRAIN].std(0).clamp(min=1e-6)
-    inputs = {name: (rows - mean) / std for name, rows in features.items()}
-    truth = {name: torch.from_numpy(data.photo_labels(name)) for name in inputs}
-    shares = torch.from_numpy(data.shares(TRAIN))
-    best, chosen = -1.0, None
-    for targets in (truth[TRAIN].float(), shares):
-        for decay in DECAYS:
-            probe = fitted(inputs[TRAIN], targets, decay)
-            value = mean_average_precision(probe(inputs[VALIDATION]), truth[VALIDATION])
-            if value > best:
-                best, chosen = value, probe
-    assert chosen is not None
-    return mean_average_precision(chosen(inputs[split]), truth[split])
-
-
-def fitted(inputs: Tensor, targets: Tensor, decay: float) -> Callable[[Tensor], Tensor]:
-    """A logistic regression of each label, ``decay`` times half the squared weights added."""
-    weight = torch.zeros(targets.shape[1], inputs.shape[1], requires_grad=True)
-    bias = torch.zeros(targets.shape[1], requires_grad=True)
-    optimiser = torch.optim.LBFGS([weight, bias], max_iter=60, line_search_fn="strong_wolfe")
-
-    def closure() -> Tensor:
-        optimiser.zero_grad()
-        loss = functional.binary_cross_entropy_with_logits(
-            functional.linear(inputs, weight, bias), targets, reduction="sum"
-        ) / len(inputs)
-        loss = loss + decay / 2 * weight.square().sum()
-        loss.backward()
-        return loss
-
-    optimiser.step(closure)
-    return lambda rows: functional.linear(rows, weight.detach(), bias.detach())
 
 
 # -- sequences ----------------------------------------------------------------------------------
@@ -187,13 +129,11 @@ def _sequences(
     }
 
 
-def _smoothed(
-    data: PhotoSequenceDataModule, bundle: Bundle, model: VideoLabeller, split: str
-) -> dict[str, Score]:
-    """The per-frame head in every smoothing, each with thresholds of its own from validation."""
+def _smoothed(data: PhotoSequenceDataModule, alone: Scores, split: str) -> dict[str, Score]:
+    """A per-frame head in every smoothing, each with thresholds of its own from validation."""
     chosen_on, examples = _examples(data, VALIDATION), _examples(data, split)
-    raw, rest = _logits(model, chosen_on), _logits(model, examples)
-    labels = bundle.labels()
+    raw, rest = ([alone(example.rows) for example in part] for part in (chosen_on, examples))
+    labels = data.classes
     found = {}
     for share in AVERAGES:
         tuned, logits = ([running_mean(rows, share) for rows in part] for part in (raw, rest))
@@ -276,6 +216,15 @@ def running_mean(logits: Tensor, share: float) -> Tensor:
     for row in logits[1:]:
         rows.append(share * row + (1 - share) * rows[-1])
     return torch.stack(rows)
+
+
+def _bundle_scores(model: VideoLabeller) -> Scores:
+    @torch.inference_mode()
+    def scores(rows: Tensor) -> Tensor:
+        logits: Tensor = model.labeller(rows.unsqueeze(0))[0][0]
+        return logits
+
+    return scores
 
 
 @torch.inference_mode()

@@ -18,7 +18,8 @@ from captioner.tasks import load
 from training.data.photo_sequences import PhotoSequenceDataModule
 from training.data.photo_views import WHOLE, Box, PhotoViews, camera_path
 from training.data.shots import FixedSequences, RandomSequences, ShotSettings, map_weights
-from training.score_labels import fitted, running_mean, thresholds
+from training.probes import fitted
+from training.score_labels import running_mean, thresholds
 
 Run = Callable[..., Any]
 PHOTOS, LABELS, SIZE = 10, 3, 4
