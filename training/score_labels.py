@@ -34,10 +34,10 @@ from training.probes import Scores, best_probe, photo_features
 from training.score import read_data, store
 
 HELD = 3  # frames that a still is held for: a second and its end at two a second
-OFF = (1.0, 0.8, 0.6, 0.4)  # where a label goes off, as a share of where it came
+OFF = (1.0, 0.8, 0.6, 0.4, 0.25)  # where a label goes off, as a share of where it came
 AVERAGES = (1.0, 0.5, 0.25)  # weight of the frame itself in a running mean of logits
 PENALTIES = (1.0, 2.0, 4.0)  # nats that a change costs in Viterbi smoothing
-LEVELS = 0.2, 0.9  # thresholds are kept between: below the first nobody would believe a label
+LEVELS = 0.15, 0.9  # thresholds are kept between: below the first nobody would believe a label
 WORTH = 1.0  # points of F1 that labels which change less often may cost
 SHORTEST = 2  # labelled frames of a segment at least
 
