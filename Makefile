@@ -52,6 +52,7 @@ bench: install
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.service
 	$(BIN)/python -m benchmarks.video
+	$(BIN)/python -m benchmarks.text
 	$(BIN)/python -m benchmarks.page
 
 clean:
