@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from captioner.errors import InvalidOption
-from captioner.recurrent import State, build_cell, linear, prepack, unroll
+from captioner.recurrent import State, build_cell, linear, unroll
 from captioner.recurrent.packing import Packing
 
 Inputs = Literal["one_hot", "embedding"]
+SHORT = 16  # characters: torch's kernel puts its matrices in order first, which costs as many steps
 
 
 class CharLanguageModel(nn.Module):
@@ -98,6 +99,10 @@ class CharLanguageModel(nn.Module):
 
     def read(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """``tokens (B, T)`` -> logits of the next character only, ``(B, V)``, and the state."""
+        if self._table is not None and tokens.shape[1] <= SHORT:
+            for column in tokens.unbind(1):
+                logits, state = self.advance(column, state)
+            return logits, state
         hidden, state = self.hidden(tokens, state)
         return self.logits(self.dropout(hidden[:, -1])), state
 
@@ -108,10 +113,12 @@ class CharLanguageModel(nn.Module):
         return self.logits(self.dropout(self.cell.output(state))), state
 
     def frozen(self) -> CharLanguageModel:
-        """Itself, for inference: ``W_xh x + b`` is looked up, matrices are packed."""
+        """Itself, for inference: ``W_xh x + b`` of every character is looked up.
+
+        Matrices are not packed: the one row of a stream is multiplied faster without.
+        """
         self.eval()
         with torch.no_grad():
-            prepack(self)
             self._table = self._projections().contiguous()
         return self
 
