@@ -128,7 +128,7 @@ def test_the_table_of_videos_is_the_librarys() -> None:
     ("options", "library", "ranges", "beside"),
     [
         (translate.OPTIONS, TranslateOptions, TRANSLATE_RANGES, set()),
-        (generate.OPTIONS, GenerateOptions, GENERATE_RANGES, {"stop"}),
+        (generate.OPTIONS, GenerateOptions, GENERATE_RANGES, {"stop", "units"}),
     ],
     ids=["translate", "generate"],
 )
