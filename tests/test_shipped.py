@@ -92,6 +92,34 @@ def test_it_is_no_larger_than_promised(shipped: Bundle) -> None:
     assert _size(BUNDLES.rglob("*")) <= 36 * MB
 
 
+TEXT = ["translate-de-en", "translate-en-de", "shakespeare"]
+
+
+def test_text_bundles_together_are_no_larger_than_promised() -> None:
+    assert _size(file for name in TEXT for file in (BUNDLES / name).iterdir()) <= 12 * MB
+
+
+@pytest.mark.parametrize("name", TEXT)
+def test_a_text_bundle_says_what_people_must_know(name: str) -> None:
+    bundle = open_bundle(BUNDLES / name)
+    assert all(bundle.card[field] for field in ("description", "origin", "licence", "limits"))
+    assert len((bundle.path / "LICENSE.txt").read_text("utf-8")) > 100
+
+
+def test_german_becomes_english_and_english_german() -> None:
+    task = captioner.load("translate")
+    english = task("Ein Hund rennt durch den Schnee.", source="de", target="en").text
+    assert {"dog", "snow."} <= set(english.split())
+    german = task("A dog runs through the snow.", source="en", target="de").text
+    assert {"Hund", "Schnee."} <= set(german.split())
+
+
+def test_verse_goes_on_in_english_letters() -> None:
+    text = captioner.load("generate")("ROMEO:", max_tokens=60, temperature=0.5, seed=1).text
+    assert len(text) == 60
+    assert len(text.split()) >= 6
+
+
 def _strings(value: Any) -> Iterator[str]:
     """Every string in a parsed JSON or YAML value, keys included."""
     if isinstance(value, str):
