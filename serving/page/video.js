@@ -157,13 +157,17 @@ export function openVideo(panel, installed) {
   }
 
   let told = 0;
+  let count; // the words change and Cancel stays: what is drawn anew cannot be clicked
   function progress() {
     if (told) return;
     told = requestAnimationFrame(() => {
       told = 0;
-      if (!labels.summary && work) {
-        put(status, line(say("video.labelling", { frames: labels.frames.length, time: minutes(labels.end) }), stop()));
+      if (labels.summary || !work) return;
+      if (!count?.isConnected) {
+        put(status, line("", stop()));
+        count = status.querySelector("p");
       }
+      put(count, say("video.labelling", { frames: labels.frames.length, time: minutes(labels.end) }));
     });
   }
 

@@ -59,6 +59,7 @@ def test_segments_are_those_of_the_answer(shown, site, clip) -> None:
     assert page.evaluate('document.querySelector("video").textTracks[0].mode') == "showing"
     page.locator(".segments summary").click()
     rows = page.locator(".segments tbody tr")
+    rows.nth(len(answer["segments"]) - 1).wait_for()  # it is filled once it is open
     assert rows.count() == len(answer["segments"])
     for place, segment in enumerate(answer["segments"]):
         cells = rows.nth(place).locator("td").all_inner_texts()
