@@ -10,7 +10,7 @@ the other; the columns beside the score are what comes without learning.
 from __future__ import annotations
 
 import argparse
-import os
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -44,7 +44,8 @@ def trained(seed: int, arguments: Sequence[str] = ()) -> tuple[CharLanguageModel
             "fit", "--config", str(CONFIG), "--seed_everything", str(seed),
             "--data.init_args.source", str(source),
             "--trainer.default_root_dir", folder, "--trainer.logger", "false",
-            "--trainer.enable_progress_bar", "false", *arguments,
+            "--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false",
+            *arguments,
         ]).model  # fmt: skip
     return module.model.frozen(), module.characters
 
@@ -141,7 +142,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
     chosen = parser.parse_args()
-    os.environ.setdefault("TQDM_DISABLE", "1")
+    sys.argv = sys.argv[:1]  # LightningCLI warns of arguments that are not for it
     print(f"benchmarks/units.py\n{machine()}")
     for seed in chosen.seeds:
         findings, extra = study(seed)
