@@ -34,6 +34,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "elman, orthogonal": {"cell": "elman"},
     "lstm": {"cell": "lstm", "forget_bias": 1.0},
     "gru": {"cell": "gru"},
+    "gru_reset_before": {"cell": "gru_reset_before"},
     "mut1": {"cell": "mut1", "update_bias": -1.0},
     "mut2": {"cell": "mut2", "update_bias": -1.0},
     "mut3": {"cell": "mut3", "update_bias": -1.0},
