@@ -90,6 +90,15 @@ async function json(path, request) {
   return (await ask(path, request)).json();
 }
 
+/** The answer to a file, or to an object as JSON. */
+function send(path, body, { headers, ...request } = {}) {
+  const isFile = body instanceof Blob;
+  const type = isFile ? "application/octet-stream" : "application/json";
+  return ask(path, {
+    method: "POST", body: isFile ? body : JSON.stringify(body), headers: { "Content-Type": type, ...headers }, ...request,
+  });
+}
+
 /** Of each task the bundles that can be used, and why others cannot; see GET /models. */
 export async function models() {
   const found = new Map();
@@ -108,22 +117,19 @@ export async function limits() {
 }
 
 /** The captions of a photo. */
-export function caption(photo, options, request = {}) {
-  const headers = { "Content-Type": "application/octet-stream" };
-  return json("caption", { method: "POST", body: photo, headers, options, ...request });
+export async function caption(photo, options, request) {
+  return (await send("caption", photo, { options, ...request })).json();
 }
 
 /** The labels of a short video, event by event, while it is being worked on. */
-export async function* frames(video, options, request = {}) {
-  const headers = { "Content-Type": "application/octet-stream" };
-  const wanted = { ...options, format: "ndjson" };
-  yield* events(await ask("frames", { method: "POST", body: video, headers, options: wanted, ...request }));
+export async function* frames(video, options, request) {
+  yield* events(await send("frames", video, { options: { ...options, format: "ndjson" }, ...request }));
 }
 
 /** Puts a long video into the queue; gives the job. With the same `key` it is never queued twice. */
-export async function startJob(video, options, key, request = {}) {
-  const headers = { "Content-Type": "application/octet-stream", "Idempotency-Key": key };
-  return (await json("frames/jobs", { method: "POST", body: video, headers, options, ...request })).job;
+export async function startJob(video, options, key, request) {
+  const headers = { "Idempotency-Key": key };
+  return (await (await send("frames/jobs", video, { headers, options, ...request })).json()).job;
 }
 
 /** How far a job is. */
@@ -171,15 +177,13 @@ async function* lines(body) {
 }
 
 /** Translations of a text. */
-export function translate(body, request = {}) {
-  return json("translate", { method: "POST", body: JSON.stringify(body), headers: JSON_BODY, ...request });
+export async function translate(body, request) {
+  return (await send("translate", body, request)).json();
 }
 
 /** A text that goes on from a prompt, event by event: {delta, log_prob}, and at last how it ended. */
-export async function* generate(body, request = {}) {
-  const answer = await ask("generate", {
-    method: "POST", body: JSON.stringify({ ...body, stream: true }), headers: JSON_BODY, ...request,
-  });
+export async function* generate(body, request) {
+  const answer = await send("generate", { ...body, stream: true }, request);
   for await (const line of lines(answer.body)) {
     if (!line.startsWith("data:")) continue;
     const data = line.slice(5).trim();
@@ -190,5 +194,3 @@ export async function* generate(body, request = {}) {
   }
   throw new ServiceError("unreachable", ""); // it broke off: whoever ends in order says so
 }
-
-const JSON_BODY = { "Content-Type": "application/json" };

@@ -1,7 +1,7 @@
 // One photo and its captions: the words, where the network looked for them, and the runners-up.
 
 import { attentionVeil, region } from "./attention.js";
-import { announce, arrowKeys, button, copyButton, duration, el, isCalm, percent, put, rove } from "./dom.js";
+import { announce, arrowKeys, button, copyButton, decimal, duration, el, isCalm, percent, put, rove } from "./dom.js";
 import { language, say, text } from "./language.js";
 import { failure, wait } from "./notice.js";
 
@@ -154,7 +154,7 @@ function rank(one, place, choose) {
     el(
       "button", { type: "button", on: { click: choose }, "aria-pressed": String(place === 0) },
       el("span", { class: "text", lang: "en" }, one.text),
-      el("span", { class: "score", data: { tip: "photo.score" } }, one.log_prob.toFixed(2).replace("-", "−")),
+      el("span", { class: "score", data: { tip: "photo.score" } }, decimal(one.log_prob)),
     ),
   );
 }

@@ -89,6 +89,12 @@ export function download(name, text, type) {
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
 
+/** Rows as CSV with a header line; lines end as RFC 4180 has it. */
+export function csv(rows) {
+  const cell = (words) => (/[",\r\n]/.test(words) ? `"${words.replaceAll('"', '""')}"` : words);
+  return rows.map((row) => `${row.map((value) => cell(String(value))).join(",")}\r\n`).join("");
+}
+
 /**
  * A column of buttons, tabs or words of which Tab reaches one and arrow keys the others.
  * `items()` are the elements, in order; `chosen(element)` is told where the keys went.
@@ -128,6 +134,11 @@ export function isCalm() {
 /** 96 ms, 1.2 s. */
 export function duration(milliseconds) {
   return milliseconds < 1000 ? `${Math.round(milliseconds)} ms` : `${(milliseconds / 1000).toFixed(1)} s`;
+}
+
+/** -3.141 -> −3.14. */
+export function decimal(value) {
+  return value.toFixed(2).replace("-", "−");
 }
 
 /** 0.327 -> 33 %. */

@@ -1,6 +1,6 @@
 // Many photos: a card each, filled as answers come, and all of them as one file.
 
-import { button, copyButton, download, el, percent, put } from "./dom.js";
+import { button, copyButton, csv, download, el, percent, put } from "./dom.js";
 import { say } from "./language.js";
 import { reason, wait } from "./notice.js";
 
@@ -94,16 +94,9 @@ function toJsonl(photos) {
     })).map((line) => `${line}\n`).join("");
 }
 
-/** A table with a header line; lines end as RFC 4180 has it. */
 function toCsv(photos) {
   const rows = finished(photos).map((photo) => photo.error
     ? [photo.file.name, "", "", "", photo.error.code]
     : [photo.file.name, photo.answer.caption, photo.answer.captions[0].log_prob, photo.answer.confidence, ""]);
-  return [["image", "caption", "log_prob", "confidence", "error"], ...rows]
-    .map((row) => `${row.map(cell).join(",")}\r\n`).join("");
-}
-
-function cell(value) {
-  const words = String(value);
-  return /[",\r\n]/.test(words) ? `"${words.replaceAll('"', '""')}"` : words;
+  return csv([["image", "caption", "log_prob", "confidence", "error"], ...rows]);
 }

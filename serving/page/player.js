@@ -16,6 +16,7 @@ export function player(file, labels, moved) {
   const unseen = el("p", { class: "unshown", hidden: true }, say("video.unshown"));
   const track = video.addTextTrack("subtitles", "captioner", "en");
   track.mode = "showing";
+  const growing = new Map(); // run -> its cue
   const beside = besidePlayer();
   let still = 0; // the time where nothing plays
   let playable = false;
@@ -78,11 +79,21 @@ export function player(file, labels, moved) {
       shown = -2;
       if (!ticking) look();
     },
-    /** The segments as subtitles, in place of those that were there. */
-    subtitle(summary) {
-      for (const cue of [...(track.cues ?? [])]) track.removeCue(cue);
-      for (const { start, end, lines } of cues(summary)) {
-        track.addCue(new VTTCue(start / 1000, end / 1000, cueText(lines)));
+    /** Subtitles of what is known: of runs that may go on, then of the segments in their place. */
+    subtitle({ summary, runs }) {
+      if (summary) {
+        for (const cue of [...track.cues]) track.removeCue(cue);
+        for (const { start, end, lines } of cues(summary)) {
+          track.addCue(new VTTCue(start / 1000, end / 1000, cueText(lines)));
+        }
+        return;
+      }
+      for (const run of runs) {
+        if (!growing.has(run)) {
+          growing.set(run, new VTTCue(run.start, run.end, cueText([run.label])));
+          track.addCue(growing.get(run));
+        }
+        growing.get(run).endTime = run.end;
       }
     },
     close() {

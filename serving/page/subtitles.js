@@ -1,5 +1,7 @@
 // Labels as files: what the service writes for the same result, byte for byte (a test compares).
 
+import { csv } from "./dom.js";
+
 const COLUMNS = ["label", "start_s", "end_s", "start_frame", "end_frame", "score", "caption"];
 
 /** Start and end in milliseconds, and the lines, of each segment. */
@@ -32,7 +34,7 @@ export function toSrt(summary) {
 
 export function toCsv(summary) {
   const rows = summary.segments.map((segment) => COLUMNS.map((name) => cell(segment[name] ?? "", name)));
-  return [COLUMNS, ...rows].map((row) => `${row.join(",")}\r\n`).join("");
+  return csv([COLUMNS, ...rows]);
 }
 
 export function toJson(labels) {
@@ -43,8 +45,7 @@ export function toJson(labels) {
 
 function cell(value, name) {
   const isReal = name.endsWith("_s") || name === "score";
-  const words = isReal && Number.isInteger(value) ? value.toFixed(1) : String(value);
-  return /[",\r\n]/.test(words) ? `"${words.replaceAll('"', '""')}"` : words;
+  return isReal && Number.isInteger(value) ? value.toFixed(1) : value;
 }
 
 function rounded(value) {

@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { curlBlock, curlJson } from "./curl.js";
-import { announce, arrowKeys, button, copyButton, duration, el, field, percent, put } from "./dom.js";
+import { announce, arrowKeys, button, copyButton, decimal, duration, el, field, percent, put } from "./dom.js";
 import { language, say } from "./language.js";
 import { failure, missing, wait } from "./notice.js";
 
@@ -116,21 +116,17 @@ export function openTranslate(panel, installed) {
     put(
       result,
       el("p", { class: "translation", lang: target }, best.text),
-      el("div", { class: "row" }, el("span", { class: "fine" }, say("translate.score", { score: number(best.log_prob) })), el("span", { class: "fine" }, duration(took)), copyButton(() => best.text)),
+      el("div", { class: "row" }, el("span", { class: "fine" }, say("translate.score", { score: decimal(best.log_prob) })), el("span", { class: "fine" }, duration(took)), copyButton(() => best.text)),
       (best.warnings ?? []).map((warning) => el("p", { class: "warning", lang: "en" }, warning)),
       best.alternatives.length ? el("h2", {}, say("translate.others")) : null,
       el("ol", { class: "others" }, best.alternatives.map((other) => el(
-        "li", { class: "row spread" }, el("span", { lang: target }, other.text), el("span", { class: "score" }, number(other.log_prob)), copyButton(() => other.text),
+        "li", { class: "row spread" }, el("span", { lang: target }, other.text), el("span", { class: "score" }, decimal(other.log_prob)), copyButton(() => other.text),
       ))),
       best.attention?.length ? el("h2", {}, say("translate.attention")) : null,
       (best.attention ?? []).slice(0, SHOWN_PARTS).map(grid),
     );
     announce(best.text);
   }
-}
-
-function number(value) {
-  return value.toFixed(2).replace("-", "−");
 }
 
 /** Source pieces across, target pieces down; the darker, the more one looked at the other. */

@@ -77,7 +77,7 @@ export function openVideo(panel, installed) {
       if (isNew) lanes.speak();
     });
     put(stage, screen.element);
-    if (labels.summary) screen.subtitle(labels.summary);
+    screen.subtitle(labels);
     screen.refresh();
   }
 
@@ -152,6 +152,7 @@ export function openVideo(panel, installed) {
     if (drawn) return;
     drawn = requestAnimationFrame(async () => {
       drawn = 0;
+      screen.subtitle(labels);
       lanes.draw(labels, await Promise.race([screen.known, null]));
     });
   }
@@ -175,7 +176,7 @@ export function openVideo(panel, installed) {
     const { summary } = labels;
     if (!summary) return put(status, failure(new api.ServiceError("unreachable", ""), start));
     draw();
-    screen.subtitle(summary);
+    screen.subtitle(labels);
     screen.refresh();
     table.show(labels.runs);
     saves.hidden = false;
@@ -217,7 +218,7 @@ export function openVideo(panel, installed) {
   async function startJob(signal) {
     fresh();
     show(file);
-    key ??= Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+    key ??= crypto.getRandomValues(new Uint32Array(4)).join("-");
     put(status, line(say("video.long", { size: bytes(file.size) }), stop()));
     const job = await api.startJob(file, options.values(), key, { signal, waiting });
     jobId = job.id;

@@ -7,7 +7,7 @@ import { announce, button, copyButton, duration, el, field, percent, put } from 
 import { say, text } from "./language.js";
 import { failure, missing, wait } from "./notice.js";
 
-const LEVELS = 8; // shades, from expected to surprising
+const SHADES = 8; // of the legend
 const MOST_SURPRISING = -6; // nats; what is rarer looks the same
 
 /** The tab that watches a hidden unit. */
@@ -141,7 +141,7 @@ export function openWrite(panel, installed, kind = "write") {
     if (units) {
       [span.unit] = Object.values(units);
       span.style.backgroundColor = colour(span.unit);
-    } else span.className = `c${shade(chance)}`;
+    } else span.style.setProperty("--surprise", surprise(chance));
     span.place = chances.length;
     said += delta;
     chances.push(chance);
@@ -158,8 +158,8 @@ export function openWrite(panel, installed, kind = "write") {
   }
 }
 
-function shade(chance) {
-  return Math.round((LEVELS - 1) * Math.min(1, Math.max(0, chance / MOST_SURPRISING)));
+function surprise(chance) {
+  return Math.min(1, Math.max(0, chance / MOST_SURPRISING)).toFixed(2);
 }
 
 function colour(value) {
@@ -167,8 +167,10 @@ function colour(value) {
 }
 
 function legend(watched) {
-  const shades = Array.from({ length: LEVELS }, (_, level) =>
-    el("span", watched ? { style: { background: colour((2 * level) / (LEVELS - 1) - 1) } } : { class: `c${level}` }, " "));
+  const shades = Array.from({ length: SHADES }, (_, place) => {
+    const share = place / (SHADES - 1);
+    return el("span", { style: watched ? { background: colour(2 * share - 1) } : { "--surprise": share } }, " ");
+  });
   const [low, high] = watched ? ["−1", "+1"] : [say("write.expected"), say("write.surprising")];
   return el("p", { class: "legend fine" }, low, el("span", { class: "shades", "aria-hidden": "true" }, shades), high);
 }

@@ -265,6 +265,7 @@ def test_what_is_not_installed_is_shown_as_such(visit, kit) -> None:
             ("video", "No model for videos is installed"),
             ("translate", "No model for translation is installed"),
             ("write", "No model that writes is installed"),
+            ("units", "No model that writes is installed"),
         ):
             seen.page.locator(f"#tab-{place}").click()
             panel = seen.page.locator(f"#{place}")

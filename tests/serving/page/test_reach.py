@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 pytestmark = pytest.mark.browser
-TABS = ("photo", "video", "translate", "write")
+TABS = ("photo", "video", "translate", "write", "units")
 
 
 @pytest.fixture

@@ -89,6 +89,26 @@ def test_a_sentence(visit, shipped) -> None:
     assert "looked most at" in page.locator("#translate .readout").inner_text()
 
 
+def test_a_sentence_there_and_back(visit, shipped) -> None:
+    installed(shipped, "translate")
+    page = visit(shipped, "#translate").page
+    pairs = page.locator("#translate-pair option")
+    pairs.first.wait_for(state="attached")
+    names = {"German → English", "English → German"}
+    if not names <= set(pairs.all_inner_texts()):
+        pytest.skip("only one of both directions ships")
+    page.get_by_label("Languages").select_option("German → English")
+    page.get_by_label("Text to translate").fill("Ein Hund rennt durch den Schnee.")
+    page.keyboard.press("Control+Enter")
+    page.locator(".translation[lang=en]").wait_for()
+    said = page.locator(".translation").inner_text()
+    page.get_by_role("button", name="Turn round").click()
+    page.locator(".translation[lang=de]").wait_for()
+    assert page.locator("#translate-pair").evaluate("pair => pair.value") == "English → German"
+    assert page.get_by_label("Text to translate").input_value() == said
+    assert "Hund" in page.locator(".translation").inner_text()
+
+
 def test_a_text(visit, shipped) -> None:
     installed(shipped, "generate")
     page = visit(shipped, "#write").page

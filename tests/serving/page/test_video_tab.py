@@ -134,6 +134,11 @@ def test_labels_appear_while_the_video_is_worked_on(visit, site, make_clip) -> N
     seen.page.locator(".lane").first.wait_for()
     assert seen.page.locator(DONE).count() == 0, "the answer has not ended"
     assert "Labelling" in seen.page.locator("#video .status").inner_text()
+    (first, *_) = cues(seen.page)
+    assert (first[0], first[2]) == (0, "red"), "subtitles come with the labels"
+    seen.page.wait_for_function(
+        "end => document.querySelector('video').textTracks[0].cues[0].endTime > end", arg=first[1]
+    )
     seen.page.locator("#video").get_by_role("button", name="Cancel").click()
     seen.page.get_by_text("Stopped.").wait_for()
     assert seen.page.locator(".lane").count() > 0, "what came stays"
