@@ -104,6 +104,18 @@ class Decoder:
             seconds -= start_s
         return seconds
 
+    @property
+    def frames_claimed(self) -> int | None:
+        """How many frames the container says the video has; None where it does not say.
+
+        An AVI's header counts the ticks of its rate, also those at which no new frame is stored:
+        a made-up rate of a thousand a second gives a thousand. Its index lists the frames, and is
+        there when the file can seek.
+        """
+        if self.container != "AVI":
+            return self.stream.frames or None
+        return len(self.stream.index_entries) or None if self._source.seekable() else None
+
     def skip_to_key_frames(self) -> None:
         """From here on, decode only what stands by itself (frames under way still come)."""
         self._keys_only = True

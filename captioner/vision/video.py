@@ -227,7 +227,7 @@ class VideoReader:
             start_s=start,
             fps=float(rate) if rate else None,
             duration_s=self._decoder.duration_s(start),
-            frames=stream.frames or None,
+            frames=self._decoder.frames_claimed,
         )
         self._check_claims(every_s)
         if self._decoder.order is not None:
@@ -243,7 +243,7 @@ class VideoReader:
         if self._decoder.order is not None:
             return  # how many key frames there are, no header says
         counts = [info.frames] if info.frames else []
-        if info.duration_s and info.fps:
+        if info.duration_s and info.fps and info.container != "AVI":  # see Decoder.frames_claimed
             counts.append(int(info.duration_s * info.fps))
         if counts:
             # The smaller claim, less one: a header may count frames that are never shown.

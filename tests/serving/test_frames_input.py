@@ -67,10 +67,10 @@ def picture(kind: str) -> bytes:
     return buffer.getvalue()
 
 
-def without_rate() -> bytes:
+def with_rate(scale: int, rate: int) -> bytes:
     data = bytearray(video("avi", "mpeg4"))
     place = data.index(b"strh") + 8 + 20  # dwScale and dwRate of the stream's header
-    data[place : place + 8] = struct.pack("<II", 1, 0)
+    data[place : place + 8] = struct.pack("<II", scale, rate)
     return bytes(data)
 
 
@@ -113,8 +113,10 @@ CASES = [
     Case("mp4", video, frames=20, truncated=False),
     Case("sound-beside-it", lambda: video(sound=True), frames=20),
     Case("variable-rate", lambda: video("matroska", times=[0, 40, 500, 510, 2000]), frames=5),
-    # FFmpeg makes 1000 frames a second of it, and 2000 in all, where 20 are.
-    Case("no-rate", without_rate, 413, "use_jobs", job=202),
+    # By its header it has 1000 frames a second, 2000 in all; by its index the 20 that there are.
+    Case("no-rate", lambda: with_rate(1, 0), frames=20, truncated=False),
+    Case("no-rate-and-no-scale", lambda: with_rate(0, 0), frames=20),
+    Case("a-frame-in-an-hour", lambda: with_rate(3600, 1), 413, "use_jobs", job=413),
     Case("empty", lambda: b"", 400, "empty_file"),
     Case("random", lambda: random.Random(0).randbytes(20_000), 415, "unsupported_video_format"),
     Case("one-byte", lambda: b"\0", 415, "unsupported_video_format"),

@@ -282,6 +282,20 @@ def test_a_frame_rate_of_zero_gives_frames_or_a_typed_error() -> None:
         assert outcome(bytes(data)) in ("24 frames", "invalid_video")
 
 
+def test_repeats_that_an_avi_counts_are_no_frames() -> None:
+    times = list(range(0, 2400, 100))
+    data = video("AVI", times=times)  # at 1000 frames a second, of which 24 are stored
+    limits = VideoLimits(max_frames=24, max_samples=24)
+    for source in (data, InOrder(data)):
+        indices, found, reader = read(source, limits=limits)
+        assert reader.info.fps == 1000
+        assert reader.info.frames == (24 if source is data else None)
+        assert indices == list(range(24))
+        assert found == pytest.approx([time / 1000 for time in times])
+    with pytest.raises(VideoTooLong, match="22 frames would be taken"):
+        open_video(data, limits=VideoLimits(max_samples=22))
+
+
 # ---- sampling
 
 
