@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Awaitable, Callable
 from typing import IO, Any
 
 from starlette.datastructures import Headers
@@ -14,9 +15,16 @@ from serving.deadline import TIMEOUT_PARAMETER, deadline_of
 from serving.edge import ClientGone
 from serving.endpoint import Endpoint
 from serving.endpoints.frames import BODY_ERRORS, FRAMES, RESULTS, VIDEO_ERRORS
-from serving.frame_answers import FORMAT, PRODUCES, EventsResponse, FileResponse, format_of
+from serving.frame_answers import (
+    FORMAT,
+    PRODUCES,
+    STREAMED,
+    EventsResponse,
+    FileResponse,
+    format_of,
+)
 from serving.jobs.store import STATES, Job, new_id
-from serving.options import pairs_of, read_options
+from serving.options import Option, pairs_of, read_options
 from serving.responses import JobFailure, RequestError, json_response
 from serving.runtime import Runtime
 from serving.settings import Settings
@@ -31,6 +39,10 @@ from serving.video_request import (
 )
 
 VIDEO = file_field(OPTIONS)
+AFTER = Option(
+    "after", "integer", "Leaves out so many frames, which a client has already; for lines and "
+    "events.", 0, 10**9,
+)  # fmt: skip
 PIECE = 2**16
 
 
@@ -88,24 +100,49 @@ async def end(request: Request, runtime: Runtime) -> Response:
 
 
 async def result(request: Request, runtime: Runtime) -> Response:
-    """What ``POST /frames`` would have answered, in any of its formats."""
+    """What ``POST /frames`` would have answered, in any of its formats; line by line also before
+    the job has ended."""
     desk = runtime.jobs
     query = pairs_of(request.scope["query_string"], max_pairs=runtime.settings.max_parts)
-    name = format_of(request, read_options(query, (FORMAT,)).get("format"))
+    options = read_options(query, (FORMAT, AFTER))
+    name, after = format_of(request, options.get("format")), options.get("after", 0)
+    if after and name not in STREAMED:
+        raise RequestError(
+            "invalid_option", f"after is {after}.", hint=f"Only {' and '.join(STREAMED)} take it."
+        )
     job = await _job(request, runtime)
+    if job.state == "running" and name in STREAMED:
+        if (file := await desk.open_so_far(job.id)) is not None:
+            await desk.skip_lines(file, after)
+            return _so_far(runtime, job, file, name)
+        job = await _job(request, runtime)  # it may just have ended
     _check_succeeded(job)
     file = await desk.open_result(job.id, "ndjson" if name == "sse" else name)
-
-    async def close() -> None:
-        file.close()
-
+    await desk.skip_lines(file, min(after, job.frames_done))  # the summary is always told
     if name == "sse":
 
         async def line() -> bytes | None:
             return await desk.read_line(file) or None
 
-        return EventsResponse(name, line, close)
-    return FileResponse(name, _size(file), lambda: desk.read(file, PIECE), close)
+        return EventsResponse(name, line, _closer(file))
+    return FileResponse(name, _left(file), lambda: desk.read(file, PIECE), _closer(file))
+
+
+def _so_far(runtime: Runtime, job: Job, file: IO[bytes], name: str) -> Response:
+    async def line() -> bytes:
+        found = await runtime.jobs.read_line(file)
+        if not found.endswith(b"\n"):  # what is being written just now is the next answer's
+            raise _not_finished(job)
+        return found
+
+    return EventsResponse(name, line, _closer(file))
+
+
+def _closer(file: IO[bytes]) -> Callable[[], Awaitable[None]]:
+    async def close() -> None:
+        file.close()
+
+    return close
 
 
 def describe(job: Job) -> dict[str, Any]:
@@ -172,9 +209,13 @@ def _check_succeeded(job: Job) -> None:
     if job.state == "expired" or (job.expires is not None and job.expires < time.time()):
         raise RequestError("job_expired", "its result is not kept any more.")
     if job.state != "succeeded":
-        raise RequestError(
-            "job_not_finished", f"the job is {job.state}.", hint=f"GET /frames/jobs/{job.id}"
-        )
+        raise _not_finished(job)
+
+
+def _not_finished(job: Job) -> RequestError:
+    return RequestError(
+        "job_not_finished", f"the job is {job.state}.", hint=f"GET /frames/jobs/{job.id}"
+    )
 
 
 def _accepted(job: Job) -> Response:
@@ -182,10 +223,12 @@ def _accepted(job: Job) -> Response:
     return json_response({"job": describe(job)}, 202, {"location": place})
 
 
-def _size(file: IO[bytes]) -> int:
+def _left(file: IO[bytes]) -> int:
+    """Bytes from where it stands to its end."""
+    place = file.tell()
     size = file.seek(0, 2)
-    file.seek(0)
-    return size
+    file.seek(place)
+    return size - place
 
 
 def _time(seconds: float | None) -> str | None:
@@ -290,9 +333,14 @@ RESULT = Endpoint(
     path="/frames/jobs/{job_id}/result",
     handler=result,
     summary="A job's result",
-    description="As POST /frames answers, in the same formats; of a failed job its error.",
+    description=(
+        "As POST /frames answers, in the same formats; of a failed job its error. While the job "
+        "runs, NDJSON and server-sent events give the frames that are labelled already, and the "
+        'error `job_not_finished` in place of the summary; with `after` only those that came '
+        "since."
+    ),
     produces=PRODUCES,
-    options=(FORMAT,),
+    options=(FORMAT, AFTER),
     parameters=(_ID,),
     answers={200: RESULTS},
     errors=(

@@ -173,6 +173,24 @@ class JobDesk:
         except FileNotFoundError:
             raise RequestError("job_expired", "its result is not kept any more.") from None
 
+    async def open_so_far(self, job_id: str) -> IO[bytes] | None:
+        """The lines of NDJSON that a job has written until now; None where there are none yet."""
+        path = self.files.part(job_id, "ndjson")
+        try:
+            return await self._disk(lambda: path.open("rb"))
+        except FileNotFoundError:
+            return None
+
+    async def skip_lines(self, file: IO[bytes], count: int) -> None:
+        """Go on behind so many lines."""
+
+        def skip() -> None:
+            for _ in range(count):
+                if not file.readline():
+                    break
+
+        await self._disk(skip)
+
     async def read(self, file: IO[bytes], size: int) -> bytes:
         """The next bytes of a file."""
         return await self._disk(lambda: file.read(size))

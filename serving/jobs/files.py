@@ -4,7 +4,7 @@
     runner.lock        held by the one instance whose process works
     uploads/ID.part    a video that is arriving, locked by whoever writes it
     uploads/ID         a video that waits for its job, or is read by it
-    results/ID.json …  a result, in each format
+    results/ID.json …  a result, in each format; ID.json.part … while it is being written
 
 A video of ``/frames`` has no name at all: its file is gone with the process, however that ends.
 """
@@ -70,6 +70,10 @@ class StateFiles:
     def result(self, job_id: str, name: str) -> Path:
         """Where a job's result lies in the format of this name."""
         return self.results / f"{job_id}.{name}"
+
+    def part(self, job_id: str, name: str) -> Path:
+        """Where it is written until it is whole."""
+        return self.result(job_id, name + PART)
 
     def remove_results(self, job_id: str) -> None:
         """Throw a job's result away, in every format."""

@@ -59,6 +59,10 @@ class ResultFiles:
         else:
             self._summary = event
 
+    def show(self) -> None:
+        """Let those who ask meanwhile see all lines of NDJSON that were written."""
+        self._open["ndjson"].flush()
+
     def finish(self) -> int:
         """Put all formats in their places; gives the bytes of all together."""
         from captioner.tasks.frame_formats import FORMATS
@@ -75,10 +79,9 @@ class ResultFiles:
             size += file.tell()
             file.close()
         for name in self._open:
-            part = self._files.result(self._job_id, f"{name}.part")
-            part.rename(self._files.result(self._job_id, name))
+            self._files.part(self._job_id, name).rename(self._files.result(self._job_id, name))
         self._open = {}
         return size
 
     def _part(self, name: str) -> IO[bytes]:
-        return self._files.create(self._files.result(self._job_id, f"{name}.part"))
+        return self._files.create(self._files.part(self._job_id, name))

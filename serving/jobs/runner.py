@@ -79,8 +79,7 @@ class Runner:
                 os.close(lock)
 
     def _look_after(self, store: JobStore, lock: int) -> None:
-        keep_s = self._settings.jobs_keep_s
-        store.give_back(keep_s=keep_s)
+        self._give_back(store)
         swept = -SWEEP_S
         while not self._closing:
             if time.monotonic() - swept >= SWEEP_S:
@@ -89,7 +88,7 @@ class Runner:
             self._attempt(lambda: self._look(store, lock))
             self._pause()
         self._end_child()
-        store.give_back(keep_s=keep_s, counts=False)
+        self._give_back(store, counts=False)
 
     def _attempt(self, step: Callable[[], object]) -> None:
         try:
@@ -106,7 +105,7 @@ class Runner:
                 log.warning("the process that runs jobs ended with %d", code)
             self._failures = self._failures + 1 if code else 0
             self._not_before = now + min(MOST_PAUSE_S, 2.0**self._failures - 1)
-            store.give_back(keep_s=self._settings.jobs_keep_s)
+            self._give_back(store)
         if self._child is not None:
             if self._hangs(store, now):
                 log.warning("the process that runs jobs does not come to an end; it is killed")
@@ -115,6 +114,11 @@ class Runner:
         elif store.counts().get("queued") and now >= self._not_before:
             self._child = start_worker(self._settings, self._files, lock)
             self._idle_since = now
+
+    def _give_back(self, store: JobStore, *, counts: bool = True) -> None:
+        for job in store.running():  # what an attempt found is not shown as the next one's
+            self._files.remove_results(job.id)
+        store.give_back(keep_s=self._settings.jobs_keep_s, counts=counts)
 
     def _hangs(self, store: JobStore, now: float) -> bool:
         running = store.running()

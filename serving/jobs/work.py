@@ -126,6 +126,7 @@ class Worker:
                     frames += 1
                     if now - reported > REPORT_S:
                         reported = now
+                        result.show()
                         done_s = max(0.0, event.time_s - start_s)
                         if not self._store.progress(job.id, frames, done_s):
                             raise NotWanted

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
 import pytest
 
 from serving.jobs.files import StateFiles, default_directory
+from serving.jobs.runner import Runner
+from serving.jobs.store import JobStore
+from serving.settings import Settings
 
 
 @pytest.fixture
@@ -54,6 +58,25 @@ def test_sweeping_keeps_what_jobs_need_and_what_arrives(files: StateFiles) -> No
     assert {path.name for path in files.results.iterdir()} == {
         "waiting.json", "waiting.vtt.part", "finished.json", "finished.vtt.part",
     }  # fmt: skip
+
+
+def test_lines_of_an_attempt_that_was_broken_off_are_gone_before_the_next(
+    files: StateFiles, kit
+) -> None:
+    with contextlib.closing(JobStore(files.table)) as store:
+        store.add("a", options={}, input_bytes=1, duration_s=None, max_queued=1, max_bytes=1)
+        store.claim()
+        lines = files.part("a", "ndjson")
+        files.create(lines).close()
+        runner = Runner(Settings(state_dir=str(files.directory)), files)
+        runner.start()
+        try:
+            kit.wait_until(lambda: not lines.exists())
+        finally:
+            runner.close()
+        job = store.get("a")
+        assert job is not None
+        assert job.state == "queued"
 
 
 def test_one_runs_jobs_at_a_time_and_the_next_one_after_it(files: StateFiles) -> None:

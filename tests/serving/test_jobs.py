@@ -174,6 +174,38 @@ def test_a_job_that_runs_says_how_far_it_is_and_is_cancelled(
         assert delete(videos, path).status_code == 204
 
 
+def test_labels_are_there_while_the_job_runs(videos, kit, long: bytes) -> None:
+    path = place(submit(videos, long, "?every_s=0"))
+    events = f"{path}/result?format=ndjson"
+
+    def lines(after: int = 0) -> list[dict]:
+        answer = get(videos, f"{events}&after={after}")
+        return [json.loads(line) for line in answer.text.splitlines()]
+
+    kit.wait_until(lambda: get(videos, path).json()["job"]["frames_labelled"] > 0, 60)
+    told = get(videos, path).json()["job"]["frames_labelled"]
+    *first, end = lines()
+    assert end["type"] == "error"
+    assert end["error"]["code"] == "job_not_finished"
+    assert len(first) >= told
+    assert [line["index"] for line in first] == list(range(len(first)))
+    kit.wait_until(lambda: lines(len(first))[0]["type"] == "frame", 60)
+    streamed = get(videos, f"{path}/result", headers={"Accept": "text/event-stream"})
+    assert streamed.text.startswith("event: frame\ndata: {")
+    assert "job_not_finished" in streamed.text
+    assert error_of(get(videos, f"{path}/result")) == (409, "job_not_finished")
+    assert error_of(get(videos, f"{path}/result?format=csv&after=1")) == (422, "invalid_option")
+    assert ended(videos, path)["state"] == "succeeded"
+    *labelled, summary = lines()
+    assert labelled[: len(first)] == first
+    assert summary["type"] == "summary"
+    assert lines(len(labelled) - 2) == [*labelled[-2:], summary]
+    assert lines(10**9) == [summary]
+    head = get(videos, f"{events}&after={len(labelled)}").headers
+    assert int(head["content-length"]) == len(json.dumps(summary, ensure_ascii=False)) + 1
+    assert delete(videos, path).status_code == 204
+
+
 def test_jobs_that_wait_have_an_end(videos, kit, long: bytes, clip: bytes) -> None:
     paths = [place(submit(videos, long, "?every_s=0"))]
     kit.wait_until(lambda: state(videos, paths[0]) == "running", 60)
