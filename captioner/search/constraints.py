@@ -9,17 +9,18 @@ from captioner.errors import InvalidOption
 from captioner.search.model import TokenModel
 from captioner.search.options import SearchOptions
 
+_DEEP = 25  # ids in a column of _largest; about the square root of V / count
+_MANY = 1 << 16  # numbers from which its detour pays off
+
 
 class Constraints:
     """Forbidden and banned ids, minimum length, n-gram blocking: probability 0 for a choice."""
 
     def __init__(self, model: TokenModel, options: SearchOptions, *, device: torch.device) -> None:
         _check(model, options)
-        never = sorted({*model.forbidden_ids, *options.banned_ids})
-        self._never = torch.zeros(model.vocabulary_size, device=device)
-        self._never[never] = float("-inf")
-        self._too_early = self._never.clone()
-        self._too_early[model.end_id] = float("-inf")
+        never = {*model.forbidden_ids, *options.banned_ids}
+        self._never = torch.tensor(sorted(never), dtype=torch.long, device=device)
+        self._too_early = torch.tensor(sorted({*never, model.end_id}), device=device)
         self._min_tokens = options.min_tokens
         self._ngram = options.no_repeat_ngram_size
 
@@ -28,7 +29,8 @@ class Constraints:
 
         ``step`` tokens are there already, ``history (rows, step)`` if n-grams are blocked.
         """
-        allowed = log_probs.add_(self._too_early if step < self._min_tokens else self._never)
+        never = self._too_early if step < self._min_tokens else self._never
+        allowed = log_probs.index_fill_(1, never, float("-inf"))
         if history is not None and step >= self._ngram:
             windows = history.unfold(1, self._ngram, 1)  # (rows, windows, n)
             tail = history[:, step - self._ngram + 1 :]
@@ -59,12 +61,31 @@ def best_tokens(log_probs: Tensor, count: int) -> tuple[Tensor, Tensor]:
     if count == 1:
         best = log_probs.max(1, keepdim=True)  # the first of equal ones
         return best.values, best.indices
-    size = log_probs.shape[1]
-    values, ids = log_probs.topk(min(count + 1, size), 1)
-    # topk leaves open which of equal ones it takes: rows that have some are done again.
+    values, ids = _largest(log_probs, min(count + 1, log_probs.shape[1]))
+    # It is open which of equal ones these are: rows that have some are done again.
     equal = (values[:, 1:] == values[:, :-1]) & (values[:, 1:] > float("-inf"))
     if bool(equal.any()):
         tied = equal.any(1).nonzero().flatten()
         again, order = log_probs[tied].sort(dim=1, descending=True, stable=True)
         values[tied], ids[tied] = again[:, : values.shape[1]], order[:, : values.shape[1]]
     return values[:, :count], ids[:, :count]
+
+
+def _largest(numbers: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """:func:`torch.topk` of ``(rows, V)``; for many rows in a quarter of its time.
+
+    The largest lie in the ``count`` columns of ``(rows, _DEEP, V // _DEEP)`` with the largest
+    maxima, or among the few ids at the end that fill no column; maxima are found fast.
+    """
+    size = numbers.shape[1]
+    width = size // _DEEP
+    if numbers.numel() < _MANY or width < 2 * count:
+        return numbers.topk(count, 1)
+    maxima = numbers[:, : _DEEP * width].reshape(-1, _DEEP, width).amax(1)
+    columns = maxima.topk(count, 1, sorted=False).indices
+    deep = torch.arange(0, _DEEP * width, width, device=numbers.device)
+    ids = (columns.unsqueeze(2) + deep).flatten(1)
+    rest = torch.arange(_DEEP * width, size, device=numbers.device).expand(len(ids), -1)
+    ids = torch.cat((ids, rest), 1)
+    values, places = numbers.gather(1, ids).topk(count, 1)
+    return values, ids.gather(1, places)
