@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from captioner.errors import InvalidOption
-from captioner.recurrent import State, build_cell, linear, unroll
+from captioner.models.frozen_characters import CharacterStep
+from captioner.recurrent import LSTM, Stack, State, build_cell, linear, unroll
 from captioner.recurrent.packing import Packing
 
 Inputs = Literal["one_hot", "embedding"]
@@ -66,6 +67,7 @@ class CharLanguageModel(nn.Module):
         nn.init.zeros_(self.characters.bias)
         self.dropout = nn.Dropout(dropout)
         self._table: Tensor | None = None
+        self._step: CharacterStep | None = None
 
     def initial_state(self, batch_size: int) -> State:
         """Zeros: nothing was read yet."""
@@ -108,6 +110,8 @@ class CharLanguageModel(nn.Module):
 
     def advance(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """:meth:`read` of one character each, ``(B,)``: the step of generation."""
+        if self._step is not None and len(tokens) == 1 and not torch.is_grad_enabled():
+            return self._step(int(tokens), state)
         table = self._projections() if self._table is None else self._table
         state = self.cell.step(table.index_select(0, tokens), state)
         return self.logits(self.dropout(self.cell.output(state))), state
@@ -115,16 +119,21 @@ class CharLanguageModel(nn.Module):
     def frozen(self) -> CharLanguageModel:
         """Itself, for inference: ``W_xh x + b`` of every character is looked up.
 
-        Matrices are not packed: the one row of a stream is multiplied faster without.
+        Matrices are not packed: the one row of a stream is multiplied faster without. For LSTMs on
+        a CPU see :class:`CharacterStep`.
         """
         self.eval()
+        every = list(self.cell.cells) if isinstance(self.cell, Stack) else [self.cell]
+        cells = [cell for cell in every if isinstance(cell, LSTM)]
         with torch.no_grad():
             self._table = self._projections().contiguous()
+            if len(cells) == len(every) and self._table.device.type == "cpu":
+                self._step = CharacterStep(cells, self._table, self.characters)
         return self
 
     def train(self, mode: bool = True) -> CharLanguageModel:
         """As usual; weights that may change make the table of :meth:`frozen` stale."""
-        self._table = None
+        self._table, self._step = None, None
         return super().train(mode)
 
     def _projections(self) -> Tensor:

@@ -92,11 +92,12 @@ class TokenStream(Iterator[Emitted]):
                 chosen = draw(allowed, self._options, 1, point)[0]
             else:
                 chosen = allowed.argmax(1)
-            log_prob = float(log_probs[0, chosen])
+            number = int(chosen)
+            log_prob = float(log_probs[0, number])
         if log_prob != log_prob:
             raise CaptionerError("The model's logits are not finite.")
         self._last, self._left = chosen, self._left - 1
-        return Emitted(int(chosen), log_prob)
+        return Emitted(number, log_prob)
 
     def _read(self) -> Tensor:
         """Logits of what follows; the last token is read once, when somebody asks."""

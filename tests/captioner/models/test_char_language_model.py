@@ -11,7 +11,7 @@ import torch
 from captioner.bundle import open_bundle, write_bundle
 from captioner.errors import InvalidOption
 from captioner.models.aligned import TokenLabeller
-from captioner.models.char_language_model import CharLanguageModel
+from captioner.models.char_language_model import SHORT, CharLanguageModel
 from captioner.recurrent import CELLS, detach
 from captioner.search import SearchOptions, TokenStream
 
@@ -68,6 +68,22 @@ def test_a_step_is_a_text_of_one_character(cell: str) -> None:
             with torch.inference_mode():
                 logits, state = model.advance(tokens, state)
             torch.testing.assert_close(logits.double(), whole[:, t], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_one_row_goes_through_a_frozen_model_as_through_the_plain_one(layers: int) -> None:
+    model = build(num_layers=layers).float()
+    text = TEXT.view(1, -1)
+    with torch.no_grad():
+        whole, end = model(text)
+        model.frozen()
+        for beginning in (5, SHORT + 1):  # read step by step, and at once
+            logits, state = model.read(text[:, :beginning], model.initial_state(1))
+            for t in range(beginning, text.shape[1]):
+                torch.testing.assert_close(logits, whole[:, t - 1], rtol=1e-4, atol=1e-4)
+                logits, state = model.advance(text[:, t], state)
+            torch.testing.assert_close(state, end, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(model.train()(text)[0], whole)  # the weights are as they were
 
 
 def gradient(model: CharLanguageModel, chunk: int, *, cut: bool = True) -> torch.Tensor:
