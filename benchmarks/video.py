@@ -2,8 +2,9 @@
 
 The clips are made by code. Of a 720p H.264 clip, decoding (with the step to the encoder's pixels)
 and encoding are timed alone, in CPU-seconds per labelled frame; what they need together, over all
-cores, is the best there is. ``--only`` takes single parts: ``rate``, ``keys``, ``first``,
-``memory`` (which labels an hour of video, and takes minutes).
+cores, is the best there is. ``--only`` takes single parts: ``rate`` (5 frames a second), ``every``
+(every frame), ``keys``, ``first``, ``http`` (the first label from a real service, ``python -m
+serving``), ``memory`` (which labels an hour of video, and takes minutes).
 
 Where no bundle for ``frames`` is installed, a labeller of random weights on the captioner's encoder
 stands in: it computes as much.
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import socket
 import subprocess
 import sys
 import tempfile
@@ -30,6 +32,7 @@ from PIL import Image
 from skimage import data
 
 from benchmarks.measure import Timing, in_turns, report, spread
+from benchmarks.service import running
 from captioner.bundle import find_bundle, open_bundle, write_bundle
 from captioner.errors import MissingBundle
 from captioner.models.video_labeller import VideoLabeller
@@ -38,21 +41,26 @@ from captioner.tasks.frames import FramesTask
 from captioner.vision.video import open_video
 
 PHOTOS = ("chelsea", "coffee", "rocket", "astronaut")
-PARTS = ("rate", "keys", "first", "memory")
+PARTS = ("rate", "every", "keys", "first", "http", "memory")
 Row = tuple[str, float, str, dict[str, Timing]]
 
 
 def write_clip(
-    path: Path, seconds: float, *, size: tuple[int, int] = (1280, 720), fps: int = 25
+    path: Path,
+    seconds: float,
+    *,
+    size: tuple[int, int] = (1280, 720),
+    fps: int = 25,
+    index_first: bool = True,
 ) -> Path:
-    """H.264 in MP4, its index first: pans over photos, a cut every three seconds."""
+    """H.264 in MP4: pans over photos, a cut every three seconds."""
     width, height = size
     photos = [
         Image.fromarray(getattr(data, name)()).resize((width * 5 // 4, height * 5 // 4))
         for name in PHOTOS
     ]
-    faststart = {"movflags": "faststart"}
-    with av.open(str(path), "w", format="mp4", container_options=faststart) as output:
+    flags = {"movflags": "faststart"} if index_first else {}
+    with av.open(str(path), "w", format="mp4", container_options=flags) as output:
         stream = output.add_stream("libx264", rate=fps, options={"preset": "veryfast"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.gop_size = 2 * fps
@@ -101,38 +109,45 @@ def labeller(place: Path) -> FramesTask:
 
 
 def rate(task: FramesTask, place: Path, rounds: int) -> Iterator[Row]:
+    """Five frames of each second."""
+    yield _rate(task, write_clip(place / "rate.mp4", 30), rounds, every_s=0.2, name="5 frames/s")
+
+
+def every(task: FramesTask, place: Path, rounds: int) -> Iterator[Row]:
+    """All frames there are."""
+    yield _rate(task, write_clip(place / "every.mp4", 10), rounds, every_s=0.0, name="every frame")
+
+
+def _rate(task: FramesTask, clip: Path, rounds: int, *, every_s: float, name: str) -> Row:
     """Labelled frames a second, against cores over the CPU-seconds of the parts."""
-    clip = write_clip(place / "720p.mp4", 30)
     pixels = _pixels(task, clip)
-    for every_s, name in ((0.2, "5 frames/s"), (0.0, "every frame")):
-        with open_video(clip, every_s=every_s or None) as frames:
-            count = sum(1 for _ in frames)
-        decoded, encoded, walls, used = [], [], [], []
-        for turn in range(rounds + 1):
-            cpu = _cpu_of(lambda every=every_s: _decode(task, clip, every))
-            one = _cpu_of(lambda: _encode(task, pixels)) / len(pixels) * task.chunk_frames**-1
-            started, before = time.perf_counter(), time.process_time()
-            result = task(clip, every_s=every_s)
-            wall, whole = time.perf_counter() - started, time.process_time() - before
-            assert len(result.frames) == count
-            if turn:
-                decoded.append(cpu / count * 1000)
-                encoded.append(one * 1000)
-                walls.append(wall / count * 1000)
-                used.append(whole / count * 1000)
-        timings = {
-            "decoding alone, CPU per labelled frame": spread(decoded),
-            "encoding alone, CPU per labelled frame": spread(encoded),
-            "all, CPU per labelled frame": spread(used),
-            "all, wall per labelled frame": spread(walls),
-        }
-        best = (spread(decoded).median + spread(encoded).median) / torch.get_num_threads()
-        yield (
-            f"720p, {name}: labelled frames/s / best of all cores",
-            best / spread(walls).median,
-            "at least 0.85",
-            timings,
-        )
+    with open_video(clip, every_s=every_s or None) as frames:
+        count = sum(1 for _ in frames)
+    decoded, encoded, walls, used = [], [], [], []
+    for turn in range(rounds + 1):
+        cpu = _cpu_of(lambda: _decode(task, clip, every_s))
+        one = _cpu_of(lambda: _encode(task, pixels)) / len(pixels) / task.chunk_frames
+        started, before = time.perf_counter(), time.process_time()
+        result = task(clip, every_s=every_s)
+        wall, whole = time.perf_counter() - started, time.process_time() - before
+        assert len(result.frames) == count
+        if turn:
+            decoded.append(cpu / count * 1000)
+            encoded.append(one * 1000)
+            walls.append(wall / count * 1000)
+            used.append(whole / count * 1000)
+    timings = {
+        "decoding alone, CPU per labelled frame": spread(decoded),
+        "encoding alone, CPU per labelled frame": spread(encoded),
+        "all, CPU per labelled frame": spread(used),
+        "all, wall per labelled frame": spread(walls),
+    }
+    best = (
+        timings["decoding alone, CPU per labelled frame"].median
+        + timings["encoding alone, CPU per labelled frame"].median
+    ) / torch.get_num_threads()
+    what = f"720p, {name}: labelled frames/s / best of all cores"
+    return what, best / spread(walls).median, "at least 0.85", timings
 
 
 def keys(task: FramesTask, place: Path, rounds: int) -> Iterator[Row]:
@@ -165,6 +180,44 @@ def first(task: FramesTask, place: Path, rounds: int) -> Iterator[Row]:
     for name, timing in found.items():
         shown = {f"720p, {name}": timing}
         yield f"seconds to the first label, {name}", timing.median / 1000, "at most 1", shown
+
+
+def over_http(place: Path, rounds: int) -> Iterator[Row]:
+    """The same of a real service: half of a file is sent, the rest only after the first label."""
+    in_order = write_clip(place / "in_order.mp4", 12).read_bytes()
+    whole = write_clip(place / "whole.mp4", 12, index_first=False).read_bytes()
+    half = len(in_order) // 2
+    with running() as service:
+        for name, sides in (
+            ("half of it sent, from the first byte", (b"", in_order[:half], in_order[half:])),
+            ("index at its end, from the last byte", (whole, b"", b"")),
+        ):
+            found = [_first_label_ms(service.port, *sides) for _ in range(rounds + 1)][1:]
+            timing = spread(found)
+            what = f"HTTP, seconds to the first label, {name}"
+            yield what, timing.median / 1000, "at most 1", {f"720p, {name}": timing}
+
+
+def _first_label_ms(port: int, before: bytes, first: bytes, rest: bytes) -> float:
+    """From when ``before`` was sent until the first label, which comes ahead of ``rest``."""
+    head = (
+        "POST /frames?format=ndjson HTTP/1.1\r\nHost: localhost\r\nContent-Type: video/mp4\r\n"
+        f"Connection: close\r\nContent-Length: {len(before) + len(first) + len(rest)}\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
+        client.sendall(head.encode() + before)
+        began, answer = time.perf_counter(), b""
+        client.sendall(first)
+        while b'"type": "frame"' not in answer:
+            piece = client.recv(2**16)
+            if not piece:
+                raise SystemExit(f"The service answered {answer.decode()}")
+            answer += piece
+        took = time.perf_counter() - began
+        client.sendall(rest)
+        while client.recv(2**16):
+            pass
+    return took * 1000
 
 
 def memory(place: Path) -> Iterator[Row]:
@@ -240,9 +293,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         task = labeller(place)
-        for part, measure in (("rate", rate), ("keys", keys), ("first", first)):
+        for part, measure in (("rate", rate), ("every", every), ("keys", keys), ("first", first)):
             if part in chosen.only:
                 rows += measure(task, place, chosen.rounds)
+        if "http" in chosen.only:
+            rows += over_http(place, chosen.rounds)
         if "memory" in chosen.only:
             rows += memory(place)
         report(f"Labels for videos, {task.model}", rows)

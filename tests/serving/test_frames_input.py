@@ -147,7 +147,7 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
-def send(service):
+def send(service, kit):
     """Everything that a case's bytes are sent as."""
 
     def of(body: bytes, query: str = "?every_s=0") -> dict[str, httpx.Response]:
@@ -163,6 +163,9 @@ def send(service):
             status = client.get("/status").json()
             assert status["videos_arriving"] == 0
             assert status["jobs"].get("queued", 0) == 0
+        if service.runtime is not None:
+            uploads = Path(service.runtime.settings.state_dir) / "uploads"
+            kit.wait_until(lambda: not [*uploads.iterdir()])
         return answers
 
     return of

@@ -106,12 +106,14 @@ class Duplex:
 def duplex(videos) -> Iterator[Callable[..., Duplex]]:
     opened: list[socket.socket] = []
 
-    def start(query: str = "format=ndjson&every_s=0.1", kind: str = "video/mp4") -> Duplex:
+    def start(
+        query: str = "format=ndjson&every_s=0.1", kind: str = "video/mp4", header: str = ""
+    ) -> Duplex:
         connection = videos.connection()
         opened.append(connection)
         connection.sendall(
             f"POST /frames?{query} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"
-            "Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n".encode()
+            f"Transfer-Encoding: chunked\r\nConnection: close\r\n{header}\r\n".encode()
         )
         return Duplex(connection)
 
@@ -269,6 +271,30 @@ def test_an_upload_that_stops_coming_ends_the_stream(
     kit.wait_until(lambda: client.lines)
     assert client.ended.wait(20)
     assert client.lines[-1][1]["error"]["code"] == "request_timeout"
+
+
+def test_the_deadline_counts_from_the_last_byte(
+    kit, videos, duplex, clips, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And ends the stream, whatever is being worked on: here a chunk that takes until then."""
+    task = videos.runtime.models["frames"].task
+    encode, chunks = task.encode, []
+
+    def stall(pixels):
+        chunks.append(len(pixels))
+        if len(chunks) > 1:
+            client.ended.wait(60)
+        return encode(pixels)
+
+    monkeypatch.setattr(task, "encode", stall)
+    client = duplex(header="X-Timeout-Ms: 300\r\n")
+    client.send(clips["mp4"][: len(clips["mp4"]) // 2])
+    kit.wait_until(lambda: client.lines)
+    client.send(clips["mp4"][len(clips["mp4"]) // 2 :])
+    client.finish()
+    assert client.ended.wait(20)
+    assert client.kinds() == ["frame", "error"]
+    assert client.lines[-1][1]["error"]["code"] == "deadline_exceeded"
 
 
 def test_a_video_that_is_cut_off_keeps_its_labels(kit, duplex, clips) -> None:

@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -190,6 +190,45 @@ def test_workers_end_with_their_supervisor(kit, tmp_path: Path, tiny_bundle: Pat
         [worker] = workers(service)
         service.process.kill()
         worker.wait(40)
+
+
+def test_jobs_outlive_a_service_that_is_killed(
+    kit, tmp_path: Path, bundles: Path, make_clip: Callable[..., bytes]
+) -> None:
+    """At work on one, with one that waits and one that is still arriving."""
+    state = tmp_path / "state"
+    environment = {"CAPTIONER_BUNDLES": str(bundles), "CAPTIONER_STATE_DIR": str(state)}
+    body = make_clip([("red", 60.0), ("blue", 60.0)])
+    raw = {"content": body, "headers": {"Content-Type": "video/mp4"}}
+
+    def job(client: httpx.Client, place: str) -> dict:
+        return client.get(place).json()["job"]
+
+    with started(kit, tmp_path, **environment) as service, service.client() as client:
+        running, waiting = (
+            client.post("/frames/jobs?every_s=0", **raw).headers["location"] for _ in range(2)
+        )
+        with service.connection() as connection:
+            connection.sendall(
+                b"POST /frames/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: video/mp4\r\n"
+                b"Content-Length: 1000000\r\n\r\n" + body[:1000]
+            )
+            kit.wait_until(lambda: len([*(state / "uploads").glob("*.part")]) == 1)
+            kit.wait_until(lambda: job(client, running)["frames_labelled"] > 0, 60)
+            family = psutil.Process(service.process.pid).children(recursive=True)
+            labelling = [one for one in family if "serving.jobs" in one.cmdline()]
+            for one in (service.process, *workers(service)):
+                one.kill()
+        for one in family:
+            with suppress(psutil.NoSuchProcess):
+                one.wait(40)
+        assert len(labelling) == 1
+        assert not labelling[0].is_running(), "it ends with the service"
+    with started(kit, tmp_path, **environment) as service, service.client() as client:
+        for place in (running, waiting):
+            kit.wait_until(lambda place=place: job(client, place)["state"] == "succeeded", 120)
+            assert len(client.get(f"{place}/result").json()["frames"]) == 1200
+        assert list((state / "uploads").iterdir()) == []
 
 
 def test_two_instances_do_not_disturb_each_other(kit, tmp_path: Path, tiny_bundle: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 
@@ -64,6 +66,61 @@ def test_scores_are_those_worked_out_by_hand(
         for text in (guess, truth)
     ]
     assert match_segments(*runs, 50) == counts
+
+
+def test_scores_are_those_of_the_public_definitions() -> None:
+    """Of MS-TCN's evaluation (yabufarha/ms-tcn, eval.py), step by step, on random videos."""
+
+    def runs(labels: list[int]) -> list[tuple[int, int, int]]:
+        starts = [t for t in range(len(labels)) if t == 0 or labels[t] != labels[t - 1]]
+        ends = [*starts[1:], len(labels)]
+        return [(labels[a], a, b) for a, b in zip(starts, ends, strict=True) if labels[a] != 0]
+
+    def edit(guess: list[int], truth: list[int]) -> float:
+        table = np.zeros((len(guess) + 1, len(truth) + 1))
+        table[:, 0], table[0] = range(len(guess) + 1), range(len(truth) + 1)
+        for i, j in itertools.product(range(1, len(guess) + 1), range(1, len(truth) + 1)):
+            other = guess[i - 1] != truth[j - 1]
+            around = table[i - 1, j] + 1, table[i, j - 1] + 1, table[i - 1, j - 1] + other
+            table[i, j] = min(around)
+        return 100 * (1 - table[-1, -1] / max(len(guess), len(truth)))
+
+    def hits(guess: list, truth: list, overlap: float) -> tuple[int, int, int]:
+        true_positives = false_positives = 0
+        used = np.zeros(len(truth))
+        for label, start, end in guess:
+            overlaps = [
+                (min(end, e) - max(start, s)) / (max(end, e) - min(start, s)) * (label == name)
+                for name, s, e in truth
+            ]
+            best = int(np.argmax(overlaps))
+            if overlaps[best] >= overlap and not used[best]:
+                true_positives += 1
+                used[best] = 1
+            else:
+                false_positives += 1
+        return true_positives, false_positives, len(truth) - int(used.sum())
+
+    drawn = random.Random(0)
+
+    def sequence() -> list[int]:
+        labels = [drawn.randrange(4)]
+        while len(labels) < 60:
+            labels.append(drawn.randrange(4) if drawn.random() < 0.2 else labels[-1])
+        return labels
+
+    pairs = [(sequence(), sequence()) for _ in range(60)]
+    pairs = [(guess, truth) for guess, truth in pairs if runs(guess) and runs(truth)]
+    assert len(pairs) > 50
+    guesses, truths = map(list, zip(*pairs, strict=True))
+    edits = [edit([r[0] for r in runs(g)], [r[0] for r in runs(t)]) for g, t in pairs]
+    assert edit_score(guesses, truths, background=[0]) == pytest.approx(np.mean(edits))
+    found = segment_f1(guesses, truths, background=[0])
+    for overlap in (10, 25, 50):
+        counts = [hits(runs(g), runs(t), overlap / 100) for g, t in pairs]
+        positive, extra, missed = np.sum(counts, 0)
+        precision, recall = positive / (positive + extra), positive / (positive + missed)
+        assert found[overlap] == pytest.approx(200 * precision * recall / (precision + recall))
 
 
 def test_segments_are_the_longest_runs_without_background_and_unlabelled_frames() -> None:
