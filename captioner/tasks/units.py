@@ -9,7 +9,7 @@ import torch
 from captioner.bundle import Bundle
 from captioner.errors import EmptyText, TextTooLong
 from captioner.explain.units.hypotheses import label
-from captioner.explain.units.ranking import Finding, rank
+from captioner.explain.units.ranking import BEST, Finding, rank
 from captioner.explain.units.recording import Recording, record
 from captioner.models.char_language_model import CharLanguageModel
 from captioner.tasks.description import build
@@ -35,10 +35,11 @@ class UnitStudy:
     findings: list[Finding]
 
 
-def study_units(bundle: Bundle, text: str, *, seed: int = 0) -> UnitStudy:
+def study_units(bundle: Bundle, text: str, *, seed: int = 0, best: int = BEST) -> UnitStudy:
     """Records ``bundle``'s model over ``text`` and ranks its units against every hypothesis.
 
     Beside it a network of the same shape that has learnt nothing, its weights drawn by ``seed``.
+    A finding keeps the ``best`` units.
     More than 20,000 characters are read in several streams side by side, each from an empty state.
 
     Raises :class:`EmptyText` for fewer than two characters, :class:`TextTooLong` for more than
@@ -62,5 +63,5 @@ def study_units(bundle: Bundle, text: str, *, seed: int = 0) -> UnitStudy:
     recording = record(model, tokens.tolist(), streams=streams)
     untrained = record(plain, tokens.tolist(), streams=streams)
     text, tokens = text[: len(recording)], tokens[: len(recording)]
-    findings = rank(recording, label(text), tokens, untrained=untrained, seed=seed)
+    findings = rank(recording, label(text), tokens, untrained=untrained, best=best, seed=seed)
     return UnitStudy(f"{bundle.name}@{bundle.version}", text, characters, recording, findings)
