@@ -42,6 +42,11 @@ def run(options: argparse.Namespace) -> int:
         raise DataError(f"{task.model} has no attention: it sees a photo as one vector.")
     weights = [[value for row in word.weights or [] for value in row] for word in words]
     picture = read_image(options.photo, target_size=512).image
+    left, top, right, bottom = task.preprocessing.seen(picture.width, picture.height)
+    wide, high = picture.size
+    picture = picture.crop(
+        (round(left * wide), round(top * high), round(right * wide), round(bottom * high))
+    )
     attention_figure(picture, [word.text for word in words], weights).save(target)
     print(f"{result.caption}\n{target}")
     return 0

@@ -187,12 +187,15 @@ class CaptionTask:
         if not best.finished:
             warnings.append("the caption was cut at max_tokens")
         ranked = [self._ranked(hypothesis) for hypothesis in hypotheses]
+        image = {"width": item.width, "height": item.height, "format": item.format}
+        if options.attention:
+            image["seen"] = list(self.preprocessing.seen(item.width, item.height))
         return CaptionResult(
             caption=ranked[0].text,
             captions=ranked,
             confidence=confidence,
             model=self.model,
-            image={"width": item.width, "height": item.height, "format": item.format},
+            image=image,
             timing_ms={
                 "decode": item.decode_ms,
                 "encode": encode_ms,

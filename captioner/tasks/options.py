@@ -101,6 +101,7 @@ class CaptionResult:
     """exp of the mean log-probability of the best caption's words and its end."""
     model: str
     image: dict[str, Any]
+    """width, height, format; with attention ``seen``: which part of it the grids lie over."""
     timing_ms: dict[str, float]
     warnings: list[str] = field(default_factory=list)
 

@@ -115,6 +115,11 @@ class Preprocessing:
         # The tensor has to own its memory, which numpy's view of a picture does not.
         return torch.from_numpy(np.asarray(square).transpose(2, 0, 1).copy())
 
+    def seen(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """What is looked at of a picture: left, top, right and bottom, as shares of its sides."""
+        left, top, right, bottom = self._box(width, height)
+        return left / width, top / height, right / width, bottom / height
+
     def _box(self, width: int, height: int) -> tuple[float, float, float, float]:
         """The part of the picture that becomes the square, in its own pixels."""
         if self.box is not None:

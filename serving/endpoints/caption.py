@@ -131,6 +131,14 @@ _RESULT = {
                 "width": {"type": "integer"},
                 "height": {"type": "integer"},
                 "format": {"type": "string"},
+                "seen": {
+                    "type": "array",
+                    "description": "With attention: the part of the photo that the network sees "
+                    "and that the grids lie over; left, top, right, bottom, as shares of it.",
+                    "items": {"type": "number", "minimum": 0, "maximum": 1},
+                    "minItems": 4,
+                    "maxItems": 4,
+                },
             },
         },
         "timing_ms": {"type": "object", "additionalProperties": {"type": "number"}},

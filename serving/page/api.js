@@ -142,9 +142,13 @@ export async function endJob(id) {
   await ask(`frames/jobs/${id}`, { method: "DELETE" });
 }
 
-/** What a job has found, event by event. */
-export async function* jobEvents(id, request = {}) {
-  yield* events(await ask(`frames/jobs/${id}/result`, { options: { format: "ndjson" }, ...request }));
+/** What a job has found behind the first `after` frames, event by event; of one that runs, so far. */
+export async function* jobEvents(id, after, request) {
+  try {
+    yield* events(await ask(`frames/jobs/${id}/result`, { options: { format: "ndjson", after }, ...request }));
+  } catch (error) {
+    if (error.code !== "job_not_finished") throw error;
+  }
 }
 
 async function* events(answer) {

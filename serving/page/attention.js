@@ -6,7 +6,7 @@ const DARKEST = 0.18; // of the photo's brightness is left where no attention fe
 const GLIDE_MS = 180; // from one word's light to the next
 const SIDE = 160; // pixels of the veil, which is stretched over the photo
 
-/** A canvas to lie over a photo; `show(grid)` lights it, `hide()` takes the veil away. */
+/** A canvas to lie over a photo; `show(grid, seen)` lights what was seen of it, `hide()` takes the veil away. */
 export function attentionVeil() {
   const canvas = document.createElement("canvas");
   canvas.className = "veil";
@@ -47,7 +47,10 @@ export function attentionVeil() {
 
   return {
     element: canvas,
-    show(grid) {
+    show(grid, [left, top, right, bottom]) {
+      for (const [side, share] of Object.entries({ left, top, width: right - left, height: bottom - top })) {
+        canvas.style.setProperty(side, `${100 * share}%`);
+      }
       canvas.classList.add("lit");
       glide(darkness(grid));
     },
@@ -69,7 +72,7 @@ export function darkness(grid) {
 }
 
 /** The part of the photo where most of a word's attention lies: a key of the page's words. */
-export function region(grid) {
+export function region(grid, [first, top, last, bottom]) {
   let down = 0;
   let right = 0;
   let sum = 0;
@@ -82,5 +85,5 @@ export function region(grid) {
   }));
   if (!sum) return "region.all";
   const third = (share) => Math.min(2, Math.floor(3 * share));
-  return `region.${third(down / sum)}${third(right / sum)}`;
+  return `region.${third(top + ((bottom - top) * down) / sum)}${third(first + ((last - first) * right) / sum)}`;
 }

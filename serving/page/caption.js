@@ -101,9 +101,9 @@ export function captionView(photo) {
         put(readout, say(looks ? "photo.point" : "photo.blind"));
         return;
       }
-      if (word.weights) veil.show(word.weights);
+      if (word.weights) veil.show(word.weights, photo.answer.image.seen);
       const values = { word: word.text, percent: percent(word.probability) };
-      const where = word.weights ? region(word.weights) : null;
+      const where = word.weights ? region(word.weights, photo.answer.image.seen) : null;
       put(readout, say("photo.word", values), where ? [" · ", say(where)] : null);
       if (items[place] === document.activeElement) announce(readout.textContent);
     }

@@ -29,6 +29,11 @@ export function button(key, act, properties = {}) {
   return el("button", { type: "button", on: { click: act }, ...properties }, say(key));
 }
 
+/** A button that saves a file in a format, whose name is the same in all languages. */
+export function saveButton(format, act) {
+  return el("button", { type: "button", class: "quiet", on: { click: act } }, format);
+}
+
 /** An option with its name, and a word about it where there is one. */
 export function field(input, key) {
   return el(
@@ -104,20 +109,16 @@ export function arrowKeys(parent, items, chosen) {
     const all = items();
     const at = all.indexOf(event.target.closest("button"));
     if (at < 0 || event.ctrlKey || event.metaKey || event.altKey) return;
-    const last = all.length - 1;
+    const next = all[(at + 1) % all.length];
+    const previous = all.at(at - 1);
     const to = {
-      ArrowRight: at === last ? 0 : at + 1,
-      ArrowDown: at === last ? 0 : at + 1,
-      ArrowLeft: at === 0 ? last : at - 1,
-      ArrowUp: at === 0 ? last : at - 1,
-      Home: 0,
-      End: last,
+      ArrowRight: next, ArrowDown: next, ArrowLeft: previous, ArrowUp: previous, Home: all[0], End: all.at(-1),
     }[event.key];
-    if (to === undefined) return;
+    if (!to) return;
     event.preventDefault();
-    rove(all, all[to]);
-    all[to].focus();
-    chosen(all[to]);
+    rove(all, to);
+    to.focus();
+    chosen(to);
   });
 }
 

@@ -1,6 +1,6 @@
 // Many photos: a card each, filled as answers come, and all of them as one file.
 
-import { button, copyButton, csv, download, el, percent, put } from "./dom.js";
+import { button, copyButton, csv, download, el, percent, put, saveButton } from "./dom.js";
 import { say } from "./language.js";
 import { reason, wait } from "./notice.js";
 
@@ -26,8 +26,8 @@ export function gallery({ choose, again, clear }) {
     count(photos);
     put(
       saves,
-      button("photo.jsonl", () => download("captions.jsonl", toJsonl(photos), "application/x-ndjson"), { class: "quiet" }),
-      button("photo.csv", () => download("captions.csv", toCsv(photos), "text/csv"), { class: "quiet" }),
+      saveButton("JSONL", () => download("captions.jsonl", toJsonl(photos), "application/x-ndjson")),
+      saveButton("CSV", () => download("captions.csv", toCsv(photos), "text/csv")),
       button("photo.clear", clear, { class: "quiet" }),
     );
   }

@@ -5,7 +5,6 @@ import { arrowKeys, el, put, rove } from "./dom.js";
 import { say, language, speak } from "./language.js";
 import { openPhoto } from "./photo.js";
 
-const TABS = ["photo", "video", "translate", "write", "units"];
 const OPENERS = {
   photo: async () => openPhoto,
   video: async () => (await import("./video.js")).openVideo,
@@ -13,6 +12,7 @@ const OPENERS = {
   write: async () => (await import("./write.js")).openWrite,
   units: async () => (await import("./write.js")).openUnits,
 };
+const TABS = Object.keys(OPENERS);
 const tabs = TABS.map((name) => document.getElementById(`tab-${name}`));
 const opened = new Map(); // tab -> a promise of what it can do
 let installed; // a promise of the models by task
@@ -54,7 +54,7 @@ function go(name) {
 /** Each file goes to the tab that takes it. */
 async function give(files) {
   const isVideo = (file) => file.type.startsWith("video/") || (file.type === "image/gif" && place().name === "video") || /\.(mkv|ts|avi|mpg|mpeg|mov|m4v)$/i.test(file.name);
-  const videos = files.filter(isVideo); 
+  const videos = files.filter(isVideo);
   const rest = files.filter((file) => !isVideo(file));
   if (videos.length && !rest.length) (await go("video")).take(videos);
   else if (rest.length) (await go("photo")).take(rest);

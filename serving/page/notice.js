@@ -32,8 +32,20 @@ export function wait(seconds) {
   return line;
 }
 
+/** The models of a task, once they are known. Where there is none, the panel says so. */
+export async function usable(task, installed, panel, status) {
+  try {
+    const found = (await installed).get(task);
+    if (found?.usable.length) return found.usable;
+    put(panel, missing(task, found));
+  } catch (error) {
+    put(status, failure(error, () => location.reload()));
+  }
+  return [];
+}
+
 /** What to do about a task without a bundle that can be used; `found`: what `api.models` has of it. */
-export function missing(task, found) {
+function missing(task, found) {
   const command = `python -m training fit --config ${CONFIGS[task]}`;
   return el(
     "div", { class: "missing" },

@@ -7,7 +7,7 @@ import { curlBlock, curlFile } from "./curl.js";
 import { announce, button, el, field, fileInput, isCalm, put } from "./dom.js";
 import { gallery } from "./gallery.js";
 import { say, text } from "./language.js";
-import { failure, missing } from "./notice.js";
+import { usable } from "./notice.js";
 
 const AT_A_TIME = 4;
 const TAKEN = "image/jpeg,image/png,image/webp,image/gif,image/bmp";
@@ -25,10 +25,7 @@ export function openPhoto(panel, installed) {
   const welcome = inviting();
   const below = el("div", { class: "below", hidden: true }, options.element, curl.element);
   put(panel, el("h1", { class: "unseen" }, say("photo.title")), welcome, stage, strip.element, below);
-  installed.then((models) => {
-    const found = models.get("caption");
-    if (!found?.usable.length) put(panel, missing("caption", found));
-  }, (error) => put(welcome, failure(error, () => location.reload())));
+  usable("caption", installed, panel, welcome);
 
   function inviting() {
     const chooser = fileInput(take, { accept: TAKEN, multiple: true });

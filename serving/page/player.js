@@ -69,6 +69,8 @@ export function player(file, labels, moved) {
     ),
     /** Seconds, or null where the file does not say; waits for its head. */
     known,
+    /** Seconds by now, as far as they are known. */
+    length: () => (Number.isFinite(video.duration) ? video.duration : 0),
     jump(seconds) {
       still = seconds;
       if (playable) video.currentTime = seconds + 1e-3;

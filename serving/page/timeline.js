@@ -20,17 +20,14 @@ export function timeline(jump) {
   let labels = null;
   let length = 0;
   let all = false;
-  let asked = false;
   let now = 0;
 
-  /** Draws what `labels` hold by now, at the next frame of the screen. */
+  /** Draws what `labels` hold by now. */
   function draw(of, seconds) {
     labels = of;
     length = Math.max(seconds || 0, labels.end) || 1;
     element.hidden = !labels.frames.length && !labels.runs.length;
-    if (asked) return;
-    asked = true;
-    requestAnimationFrame(() => { asked = false; if (labels) paint(); });
+    paint();
   }
 
   function paint() {

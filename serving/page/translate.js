@@ -4,7 +4,7 @@ import * as api from "./api.js";
 import { curlBlock, curlJson } from "./curl.js";
 import { announce, arrowKeys, button, copyButton, decimal, duration, el, field, percent, put } from "./dom.js";
 import { language, say } from "./language.js";
-import { failure, missing, wait } from "./notice.js";
+import { failure, usable, wait } from "./notice.js";
 
 const SHOWN_PARTS = 8; // of a long text, whose grids would be endless
 
@@ -49,12 +49,7 @@ export function openTranslate(panel, installed) {
     ),
   );
   put(result, el("p", { class: "soft" }, say("translate.empty")));
-  installed.then((models) => {
-    const found = models.get("translate");
-    pairs = found?.usable ?? [];
-    if (!pairs.length) put(panel, missing("translate", found));
-    else namePairs();
-  }, (error) => put(result, failure(error, () => location.reload())));
+  usable("translate", installed, panel, result).then((found) => { pairs = found; namePairs(); });
   document.addEventListener("language", namePairs);
 
   function namePairs() {

@@ -2,16 +2,16 @@
 
 import * as api from "./api.js";
 import { curlBlock, curlFile } from "./curl.js";
-import { announce, button, bytes, copyButton, download, duration, el, field, fileInput, percent, put } from "./dom.js";
+import { announce, button, bytes, copyButton, download, duration, el, field, fileInput, percent, put, saveButton } from "./dom.js";
 import { Labels } from "./labels.js";
 import { say, text } from "./language.js";
-import { failure, missing, wait } from "./notice.js";
+import { failure, usable, wait } from "./notice.js";
 import { player } from "./player.js";
 import { toCsv, toJson, toSrt, toVtt } from "./subtitles.js";
 import { minutes, segmentTable, timeline } from "./timeline.js";
 
 const TAKEN = "video/*,image/gif,.mkv,.ts,.avi,.mpg";
-const LOOK_MS = [300, 600, 1000, 2000]; // between looks at a job; the last goes on
+const LOOK_MS = [300, 600, 1000]; // between the first looks at a job
 
 /** Fills the panel; `take(files)` gives it a video, `follow(id)` a job. */
 export function openVideo(panel, installed) {
@@ -38,27 +38,25 @@ export function openVideo(panel, installed) {
   const stage = el("div", { class: "stage" });
   const below = el("div", { class: "below", hidden: true }, options.element, curl.element);
   put(panel, el("h1", { class: "unseen" }, say("video.title")), welcome, stage, status, lanes.element, table.element, saves, below);
-  installed.then((models) => {
-    const found = models.get("frames");
-    if (!found?.usable.length) put(panel, missing("frames", found));
-    if (!models.get("caption")?.usable.length) options.withoutCaptions();
-  }, (error) => put(welcome, failure(error, () => location.reload())));
+  usable("frames", installed, panel, welcome);
+  installed.then((models) => { if (!models.get("caption")?.usable.length) options.withoutCaptions(); }, () => {});
 
-  for (const [name, type, write] of [
-    ["vtt", "text/vtt", () => toVtt(labels.summary)],
-    ["srt", "application/x-subrip", () => toSrt(labels.summary)],
-    ["csv", "text/csv", () => toCsv(labels.summary)],
-    ["json", "application/json", () => toJson(labels)],
+  for (const [format, end, type, write] of [
+    ["WebVTT", "vtt", "text/vtt", () => toVtt(labels.summary)],
+    ["SRT", "srt", "application/x-subrip", () => toSrt(labels.summary)],
+    ["CSV", "csv", "text/csv", () => toCsv(labels.summary)],
+    ["JSON", "json", "application/json", () => toJson(labels)],
   ]) {
     const stem = () => (file?.name ?? "labels").replace(/\.\w+$/, "");
-    saves.append(button(`video.${name}`, () => download(`${stem()}.${name}`, write(), type), { class: "quiet" }));
+    saves.append(saveButton(format, () => download(`${stem()}.${end}`, write(), type)));
   }
 
   /** Shows a video, and has it labelled; of several, the first. */
   function take(files) {
     if (!files.length) return;
+    const isOfJob = jobId && !file; // the clip to its labels
     [file] = files;
-    if (jobId && !work && labels.summary) return show(file); // the clip to a job's labels
+    if (isOfJob) return show(file);
     forget();
     open();
     start();
@@ -110,7 +108,11 @@ export function openVideo(panel, installed) {
     put(status, line(say("video.sending", { size: bytes(file.size) }), stop()));
     try {
       if (await isLong()) await startJob(signal);
-      else await read(api.frames(file, options.values(), { signal, waiting }), true);
+      else {
+        const began = performance.now();
+        await gather(api.frames(file, options.values(), { signal, waiting }), signal, progress);
+        finish(performance.now() - began);
+      }
     } catch (error) {
       if (error.code === "use_jobs" && work === mine) await startJob(signal).catch(failed);
       else failed(error);
@@ -132,28 +134,22 @@ export function openVideo(panel, installed) {
       || (every > 0 && seconds / every > limits.frames_max_frames);
   }
 
-  async function read(events, isLive) {
-    const began = performance.now();
-    const { signal } = work ?? {};
+  async function gather(events, signal, came = () => {}) {
     for await (const event of events) {
-      if (signal?.aborted) return;
+      signal.throwIfAborted();
       labels.add(event);
-      if (event.type === "frame") {
-        draw();
-        if (isLive) progress();
-        if (labels.frames.length === 1) screen.refresh();
-      }
+      draw();
+      came();
+      if (labels.frames.length === 1) screen.refresh();
     }
-    finish(isLive ? performance.now() - began : labels.summary?.timing_ms.total);
   }
 
   let drawn = 0;
   function draw() {
-    if (drawn) return;
-    drawn = requestAnimationFrame(async () => {
+    drawn ||= requestAnimationFrame(() => {
       drawn = 0;
       screen.subtitle(labels);
-      lanes.draw(labels, await Promise.race([screen.known, null]));
+      lanes.draw(labels, screen.length());
     });
   }
 
@@ -253,18 +249,27 @@ export function openVideo(panel, installed) {
   async function watch(job, signal) {
     for (let looks = 0; job.state === "queued" || job.state === "running"; looks += 1) {
       showJob(job);
-      await new Promise((resolve) => { setTimeout(resolve, LOOK_MS[Math.min(looks, LOOK_MS.length - 1)]); });
-      if (signal.aborted) return;
+      if (job.state === "running") await found();
+      await new Promise((resolve) => { setTimeout(resolve, LOOK_MS[looks] ?? 2000); });
+      const before = job.frames_labelled;
       job = await api.job(job.id, { signal });
+      if (job.frames_labelled < before) { // it was begun anew
+        fresh();
+        show(file);
+      }
     }
     if (job.state === "succeeded") {
-      await read(api.jobEvents(job.id, { signal, waiting }), false);
+      await found();
+      finish(labels.summary?.timing_ms.total);
       status.append(linkTo(job.id));
     } else if (job.state === "failed") {
       throw new api.ServiceError(job.error.code, job.error.message);
     } else {
       put(status, failureless(`video.${job.state}`));
       leaveJob();
+    }
+    function found() {
+      return gather(api.jobEvents(job.id, labels.frames.length, { signal, waiting }), signal);
     }
   }
 
@@ -332,10 +337,7 @@ function optionsForm(changed) {
   );
   return {
     element,
-    values() {
-      const given = { every_s: every.value, top_k: top.value, min_score: least.value, captions: captions.checked ? "true" : "" };
-      return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== ""));
-    },
+    values: () => ({ every_s: every.value, top_k: top.value, min_score: least.value, captions: captions.checked ? "true" : "" }),
     withoutCaptions() { captions.disabled = true; },
   };
 }

@@ -5,7 +5,7 @@ import * as api from "./api.js";
 import { curlBlock, curlJson } from "./curl.js";
 import { announce, button, copyButton, duration, el, field, percent, put } from "./dom.js";
 import { say, text } from "./language.js";
-import { failure, missing, wait } from "./notice.js";
+import { failure, usable, wait } from "./notice.js";
 
 const SHADES = 8; // of the legend
 const MOST_SURPRISING = -6; // nats; what is rarer looks the same
@@ -59,14 +59,11 @@ export function openWrite(panel, installed, kind = "write") {
     el("div", { class: "below" }, curl.element),
   );
   put(status, el("p", { class: "soft" }, say(`${kind}.empty`)));
-  installed.then((models) => {
-    const found = models.get("generate");
-    const names = (found?.usable ?? []).map(({ name }) => name);
-    if (!names.length) return put(panel, missing("generate", found));
-    put(model, names.map((name) => el("option", {}, name)));
-    modelField.hidden = names.length < 2;
+  usable("generate", installed, panel, status).then((found) => {
+    put(model, found.map(({ name }) => el("option", {}, name)));
+    modelField.hidden = found.length < 2;
     showCurl();
-  }, (error) => put(status, failure(error, () => location.reload())));
+  });
   page.addEventListener("pointerover", (event) => {
     const { place } = event.target;
     if (place !== undefined) event.target.title = event.target.unit ?? percent(Math.exp(chances[place]));

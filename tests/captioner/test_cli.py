@@ -10,6 +10,7 @@ from PIL import Image
 from skimage import data
 
 from captioner.cli import main
+from captioner.vision.preprocess import Preprocessing
 
 
 @pytest.fixture(autouse=True)
@@ -211,6 +212,20 @@ def test_explain_writes_a_picture(folder: Path, tmp_path: Path) -> None:
     assert main(["explain", str(folder / "coffee.jpg"), "--out", str(tmp_path / "why.png")]) == 0
     with Image.open(tmp_path / "why.png") as picture:
         assert picture.width > 200
+
+
+def test_explain_draws_the_part_that_a_model_which_crops_has_seen(
+    folder: Path, tmp_path: Path, make_tiny_bundle: Callable[..., Path]
+) -> None:
+    crops = make_tiny_bundle(tmp_path, preprocessing=Preprocessing(fit="crop"))
+    Image.new("RGB", (800, 200)).save(tmp_path / "wide.png")
+    shapes = []
+    for model in ([], ["--model", str(crops)]):
+        out = tmp_path / "why.png"
+        assert main(["explain", str(tmp_path / "wide.png"), "--out", str(out), *model]) == 0
+        with Image.open(out) as picture:
+            shapes.append(picture.height)
+    assert shapes[1] > 2 * shapes[0], "panels are square, not four times as wide as high"
 
 
 def test_models_prints_name_licence_and_limits(capsys: pytest.CaptureFixture[str]) -> None:

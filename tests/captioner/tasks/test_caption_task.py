@@ -116,7 +116,9 @@ def test_the_answer_is_json(task: CaptionTask, photos: list[bytes]) -> None:
         "timing_ms",
         "warnings",
     }
-    assert body["image"] == {"width": 160, "height": 120, "format": "JPEG"}
+    whole = [0, 0, 1, 1]
+    assert body["image"] == {"width": 160, "height": 120, "format": "JPEG", "seen": whole}
+    assert "seen" not in task(photos[0]).image
 
 
 def test_a_caption_below_the_threshold_warns(

@@ -50,6 +50,12 @@ def test_squeezing_keeps_the_whole_picture_and_cropping_the_middle() -> None:
     assert CROP.pixels(edges)[:, 1:-1, 1:-1].max() == 0
 
 
+def test_what_is_seen_of_a_picture() -> None:
+    assert Preprocessing().seen(300, 200) == (0, 0, 1, 1)
+    assert CROP.seen(1024, 256) == pytest.approx((400 / 1024, 16 / 256, 624 / 1024, 240 / 256))
+    assert Preprocessing(box=(0.1, 0.2, 0.6, 1)).seen(50, 80) == pytest.approx((0.1, 0.2, 0.6, 1))
+
+
 def test_squeezing_a_square_of_the_right_size_changes_nothing(cat: Image.Image) -> None:
     square = cat.resize((224, 224))
     pixels = Preprocessing().pixels(square)

@@ -12,6 +12,8 @@ import threading
 import pytest
 
 from captioner.errors import MissingBundle
+from captioner.tasks import load
+from captioner.vision.preprocess import Preprocessing
 
 pytestmark = pytest.mark.browser
 HOSTILE = "<img src=x onerror=alert(1)>.jpg"
@@ -75,6 +77,25 @@ def test_the_light_moves_from_word_to_word(shown) -> None:
     assert words.nth(5).inner_text() in page.locator(".readout").inner_text()
     page.mouse.move(1, 1)
     assert veil(shown) == []
+
+
+def test_the_light_falls_where_a_model_that_crops_has_looked(
+    visit, kit, make_tiny_bundle, tmp_path
+) -> None:
+    crops = make_tiny_bundle(
+        tmp_path,
+        preprocessing=Preprocessing(fit="crop", resize=224),
+        decoding={"num_beams": 3, "min_tokens": 4, "max_tokens": 8},
+    )
+    with kit.running(load("caption", model=str(crops))) as service:
+        seen = visit(service)
+        seen.drop(("wide.jpg", kit.photo((1024, 256)), "image/jpeg"))
+        seen.page.locator(".word").first.hover()
+        light = seen.page.locator("canvas.veil.lit").bounding_box()
+        frame = seen.page.locator(".frame").bounding_box()
+    assert light["x"] - frame["x"] == pytest.approx(0.375 * frame["width"], abs=1)
+    assert light["width"] == pytest.approx(0.25 * frame["width"], abs=1)
+    assert light["height"] == pytest.approx(frame["height"], abs=1)
 
 
 def test_arrow_keys_step_through_the_words(shown) -> None:

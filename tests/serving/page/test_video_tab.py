@@ -136,8 +136,13 @@ def test_labels_appear_while_the_video_is_worked_on(visit, site, make_clip) -> N
     assert "Labelling" in seen.page.locator("#video .status").inner_text()
     (first, *_) = cues(seen.page)
     assert (first[0], first[2]) == (0, "red"), "subtitles come with the labels"
-    seen.page.wait_for_function(
-        "end => document.querySelector('video').textTracks[0].cues[0].endTime > end", arg=first[1]
+    seen.page.evaluate(
+        """(end) => new Promise((grown) => {
+          const [cue] = document.querySelector("video").textTracks[0].cues;
+          const look = () => (cue.endTime > end ? grown() : requestAnimationFrame(look));
+          look();
+        })""",
+        first[1],
     )
     seen.page.locator("#video").get_by_role("button", name="Cancel").click()
     seen.page.get_by_text("Stopped.").wait_for()
@@ -172,6 +177,18 @@ def test_a_job_survives_a_reload_and_plays_with_its_file(visit, site, make_clip)
     page.reload()
     page.locator("#video .failure").wait_for()
     assert "no job" in page.locator("#video .failure").inner_text()
+
+
+def test_labels_of_a_job_appear_while_it_runs(visit, site, long) -> None:
+    seen = visit(site, "#video")
+    page = seen.page
+    seen.drop(("long.mp4", long, "video/mp4"))
+    page.locator("#video:has(progress) .lane").first.wait_for()
+    assert cues(page)[0][2] == "red"
+    page.locator(DONE).wait_for()
+    with site.client() as client:
+        result = client.get(f"/frames/jobs/{page.url.rpartition('/')[2]}/result").json()
+    assert json.loads(seen.downloaded("JSON")[1]) == result, "no frame is lost, none comes twice"
 
 
 def test_a_job_is_cancelled(visit, site, long) -> None:
