@@ -103,6 +103,11 @@ class MicroBatcher(Generic[In, Out]):
         return len(self._queue)
 
     @property
+    def works(self) -> bool:
+        """Whether a batch is being computed."""
+        return self._busy_since is not None
+
+    @property
     def busy_s(self) -> float:
         """For how many seconds the model has been computing its present batch."""
         if self._busy_since is None:

@@ -92,6 +92,11 @@ class HostedModel:
         """Items in the queue."""
         return self._engine.depth
 
+    @property
+    def works(self) -> bool:
+        """Whether it is computing now."""
+        return self._engine.works
+
     async def start(self, load: Load) -> None:
         """Load the bundle and warm it up. A bundle that cannot be used disables its endpoint only.
 

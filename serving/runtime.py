@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,6 +24,7 @@ from serving.upload import Budget
 
 T = TypeVar("T")
 CLOSING_GRACE_S = 20.0
+TIDY_EVERY_S = 1.0
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 log = logging.getLogger("serving.runtime")
 
@@ -48,6 +51,7 @@ class Runtime:
         self._hosted = tuple(hosted)
         self._load = load
         self._decoders: Threads | None = None
+        self._tidying: asyncio.Task[None] | None = None
         self._state = "starting"
 
     async def start(self) -> None:
@@ -59,13 +63,34 @@ class Runtime:
             self.models[hosted.task] = HostedModel(hosted, self.settings, self.metrics)
         for model in self.models.values():  # one after the other: loading is work for all cores
             await model.start(self._load)
+        self._share_captioner()
+        return_freed_memory()
+        self._tidying = asyncio.create_task(self._tidy(), name="tidy")
         if any(hosted.task == "frames" for hosted in self._hosted):
             await self.jobs.start()
         self._state = "ready"
 
+    def _share_captioner(self) -> None:
+        # Segments of videos are captioned by the model that captions photos, in memory once.
+        captions, frames = self.models.get("caption"), self.models.get("frames")
+        if captions and frames and captions.state == frames.state == "ready":
+            frames.task.caption_with(captions.task)
+
+    async def _tidy(self) -> None:
+        """Gives memory back whenever the models have nothing more to do."""
+        worked = False
+        while True:
+            await asyncio.sleep(TIDY_EVERY_S)
+            works = any(model.works for model in self.models.values())
+            if worked and not works:  # not under load: others wait while it is looked through
+                await asyncio.to_thread(return_freed_memory)
+            worked = works
+
     async def close(self) -> None:
         """Refuse what is new, finish what waits, let the threads go."""
         self._state = "ending"
+        if self._tidying is not None:
+            self._tidying.cancel()
         await asyncio.gather(
             self.jobs.close(), *(model.close(CLOSING_GRACE_S) for model in self.models.values())
         )
@@ -121,6 +146,13 @@ def available_cores() -> int:
         return max(1, min(cores, round(int(quota) / int(period))))
     except (OSError, ValueError):  # no such limit: other systems, or "max"
         return cores
+
+
+def return_freed_memory() -> None:
+    """Gives what was freed back to the system: glibc would keep it, a tenth of all there is."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:  # other C libraries have none
+        trim(0)
 
 
 def set_threads(threads: int) -> None:

@@ -79,6 +79,11 @@ class Streams:
         return len(self._waiting)
 
     @property
+    def works(self) -> bool:
+        """Whether a result is being made."""
+        return bool(self._running)
+
+    @property
     def busy_s(self) -> float:
         """For how many seconds work has been going on that should have ended."""
         now = asyncio.get_running_loop().time()

@@ -89,8 +89,7 @@ class Decoder(nn.Module):
         nn.init.zeros_(self.words.bias)
         if tied:
             self.words.weight = self.embedding.weight
-        self._table: Tensor | None = None
-        self._step: list[FrozenStep] = []  # in a list: it is no part of what is trained or saved
+        self._step: FrozenStep | None = None  # no part of what is trained or saved
         self.dropout = nn.Dropout(dropout)
         self.feature_dropout = nn.Dropout(feature_dropout)
 
@@ -115,10 +114,10 @@ class Decoder(nn.Module):
 
     def advance(self, tokens: Tensor, state: State, memory: Memory) -> Step:
         """One step of a search: ``tokens (N,)``, a state of N rows, a memory of B rows, N = B·K."""
-        if self._step and not torch.is_grad_enabled():
-            return self._step[0].forward(tokens, state, memory)
+        if self._step is not None and not torch.is_grad_enabled():
+            return self._step(tokens, state, memory)
         embedded = self.embedding(tokens)
-        projected = self._project_token(tokens, embedded)
+        projected = self.cell.project_inputs(embedded)
         if self.attention is None:
             images, gates = memory[0].shape
             beams = projected.view(images, -1, gates)
@@ -195,35 +194,27 @@ class Decoder(nn.Module):
         return functional.normalize(features, dim=2) if self.normalise else features
 
     def frozen(self) -> Decoder:
-        """Itself, for inference: ``W_xh E + b`` of every word is looked up, matrices are packed."""
+        """Itself, for inference: matrices are packed; see :class:`FrozenStep`."""
         self.eval()
         with torch.no_grad():
             if isinstance(self.cell, LSTM) and self.attention is not None:
                 assert self.read is not None
-                self._step = [
-                    FrozenStep(
-                        self.cell,
-                        self.attention,
-                        self.embedding,
-                        self.read,
-                        self.read_context,
-                        self.words,
-                    )
-                ]
+                self._step = FrozenStep(
+                    self.cell,
+                    self.attention,
+                    self.embedding,
+                    self.read,
+                    self.read_context,
+                    self.words,
+                )
             else:
                 prepack(self)
-                self._table = self.cell.project_inputs(self.embedding.weight)
         return self
 
     def train(self, mode: bool = True) -> Decoder:
-        """As usual; weights that may change make the table of :meth:`frozen` stale."""
-        self._table, self._step = None, []
+        """As usual; weights that may change make what :meth:`frozen` prepared stale."""
+        self._step = None
         return super().train(mode)
-
-    def _project_token(self, tokens: Tensor, embedded: Tensor) -> Tensor:
-        if self._table is not None:
-            return self._table.index_select(0, tokens)
-        return self.cell.project(embedded.unsqueeze(1)).squeeze(1)
 
     def _state_sizes(self) -> list[int]:
         return list(self.cell.state_sizes)

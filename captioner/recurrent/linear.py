@@ -39,6 +39,32 @@ def prepack(module: nn.Module) -> None:
                 weight._prepacked = prepacked  # type: ignore[attr-defined]
 
 
+class PackedLinear:
+    """A layer whose weights are final, as :func:`prepack` has them, and without the original.
+
+    ``weight (out, in)``, ``bias (out,)`` or None. Float32 rows ``(rows, in)`` -> ``(rows, out)``.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        self.out_features = len(weight)
+        self.packed = _ONEDNN and weight.device.type == "cpu" and weight.dtype == torch.float32
+        weight = weight.detach()
+        if self.packed:
+            weight = torch.ops.mkldnn._reorder_linear_weight(weight, None)
+        self.weight, self.bias = weight, None if bias is None else bias.detach()
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """``inputs Wᵀ + bias``."""
+        if not self.packed:
+            return functional.linear(inputs, self.weight, self.bias)
+        if not inputs.numel():
+            return inputs.new_empty(*inputs.shape[:-1], self.out_features)
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(
+            inputs, self.weight, self.bias, "none", [], ""
+        )
+        return product
+
+
 def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``inputs Wᵀ + bias``: :func:`torch.nn.functional.linear`, from a prepacked weight if any."""
     packed = _packed(inputs, weight)

@@ -48,9 +48,8 @@ class PreparedImage:
 class CaptionTask:
     """Photos to captions with one bundle.
 
-    :meth:`prepare` may run in many threads; :meth:`caption` in one at a time. ``encoder``: one
-    that is in memory already, :meth:`~captioner.vision.encoder.ResNetEncoder.fused`, where another
-    task has loaded the same.
+    All methods may run in many threads. ``encoder``: one that is in memory already,
+    :meth:`~captioner.vision.encoder.ResNetEncoder.fused`, where another task has loaded the same.
     """
 
     def __init__(

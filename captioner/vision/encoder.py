@@ -22,6 +22,10 @@ Output = Literal["pooled", "grid"]
 # From the picture to the last feature map. `trainable_stages` counts from the end.
 STAGES = ("stem", "layer1", "layer2", "layer3", "layer4")
 
+# Images that a core's cache and the heap like better than a large batch: the maps of 4 are 13 MB at
+# their largest, and 32 by four are an eighth faster than 32 at once.
+CPU_IMAGES = 4
+
 
 class ResNetEncoder(nn.Module):
     """Photos to features: ``(batch, 3, height, width)`` -> ``(batch, positions, feature_size)``.
@@ -57,6 +61,7 @@ class ResNetEncoder(nn.Module):
         self.output: Output = output
         self.trainable_stages = trainable_stages
         self.feature_size = PLANS[depth].feature_size
+        self._at_once: int | None = None
         for name, stage in build_stages(depth).items():
             self.add_module(name, stage)
         if weights is not None:
@@ -66,7 +71,9 @@ class ResNetEncoder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images ``(batch, 3, H, W)`` -> ``(batch, positions, feature_size)``."""
-        return self.upper(self.lower(images, len(STAGES)), len(STAGES))
+        parts = torch.split(images, self._at_once) if self._at_once else [images]
+        found = [self.upper(self.lower(part, len(STAGES)), len(STAGES)) for part in parts]
+        return found[0] if len(found) == 1 else torch.cat(found)
 
     def lower(self, images: Tensor, stages: int) -> Tensor:
         """The map ``(batch, channels, h, w)`` after the first ``stages`` stages."""
@@ -106,6 +113,7 @@ class ResNetEncoder(nn.Module):
         copied = copy.deepcopy(self).eval().requires_grad_(False)
         copied = copied if device is None else copied.to(device)
         copied.trainable_stages = 0
+        copied._at_once = CPU_IMAGES if next(copied.parameters()).device.type == "cpu" else None
         for name in STAGES:
             setattr(copied, name, folded(getattr(copied, name)))
         return copied

@@ -128,7 +128,7 @@ class FoldedConv(nn.Module):
     def forward(self, maps: Tensor, added: Tensor | None = None) -> Tensor:
         """``(B, C, H, W)`` channels last -> ``(B, C', H', W')``."""
         relu = "relu" if self.relu else "none"
-        if self.packed and maps.numel():
+        if self.packed:
             operator = torch.ops.mkldnn._convolution_pointwise
             if added is None:
                 plain: Tensor = operator(maps, self.weight, self.bias, *self._where(), relu, [], "")

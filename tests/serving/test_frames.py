@@ -136,6 +136,17 @@ def test_segments_get_captions(service, clip: bytes) -> None:
     assert "caption" not in post(service, clip).json()["segments"][0]
 
 
+def test_the_model_that_captions_photos_captions_segments(kit, bundles: Path) -> None:
+    given = kit.load_from(bundles)["load"]
+    tasks = {}
+
+    def load(name: str, model: str | None) -> object:
+        return tasks.setdefault(name, given(name, model))
+
+    with kit.running(load=load):
+        assert tasks["frames"]._segment_captions()._captioner is tasks["caption"]
+
+
 @pytest.mark.parametrize(
     ("query", "status", "code"),
     [

@@ -9,6 +9,7 @@ from torch.nn import functional
 from torch.testing import assert_close
 
 from captioner.recurrent import CELLS, build_cell, linear, prepack
+from captioner.recurrent.linear import PackedLinear
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -73,3 +74,13 @@ def test_prepacking_leaves_copies_and_state_dicts_as_they_are() -> None:
         twin.weight_hh.zero_()
         state, projected = (torch.randn(2, 4),), cell.project(torch.randn(2, 1, 3))[:, 0]
         assert (twin.step(projected, state)[0] - cell.step(projected, state)[0]).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("rows", [0, 1, 5])
+def test_a_packed_layer_is_the_layer(rows: int, dtype: torch.dtype, bias: bool) -> None:
+    layer = nn.Linear(4, 6, bias=bias, dtype=dtype)
+    inputs = torch.randn(rows, 4, dtype=dtype)
+    with torch.no_grad():
+        assert_close(PackedLinear(layer.weight, layer.bias)(inputs), layer(inputs))

@@ -2,6 +2,7 @@ import io
 import json
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,13 @@ def test_photos_with_different_options_share_an_encoder_batch(
         alone = task.caption([task.open(photo)], choice)[0]
         assert [c.text for c in alone.captions] == [c.text for c in result.captions]
     assert [len(result.captions) for result in mixed] == [1, 2, 1, 1]
+
+
+def test_threads_may_caption_side_by_side(task: CaptionTask, photos: list[bytes]) -> None:
+    expected = [result.caption for result in task(photos)]
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(task, [photos] * 12):
+            assert [result.caption for result in found] == expected
 
 
 def test_log_prob_confidence_and_words_belong_together(

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torchvision import models
 
-from captioner.vision.encoder import STAGES, ResNetEncoder
+from captioner.vision.encoder import CPU_IMAGES, STAGES, ResNetEncoder
 from captioner.vision.resnet import PLANS
 
 
@@ -64,6 +64,20 @@ def test_a_folded_encoder_can_be_cut_anywhere(cut: int) -> None:
         expected = encoder.lower(images, cut)
         found = encoder.fused().lower(images, cut)
     assert torch.allclose(found, expected, atol=1e-4 * expected.abs().max())
+
+
+def test_a_fused_batch_is_its_pictures_one_by_one() -> None:
+    torch.manual_seed(0)
+    encoder = ResNetEncoder(18)
+    _with_statistics(encoder)
+    fused = encoder.fused()
+    images = torch.randn(2 * CPU_IMAGES + 1, 3, 64, 64).contiguous(
+        memory_format=torch.channels_last
+    )
+    with torch.inference_mode():
+        alone = torch.cat([fused(image[None]) for image in images])
+        assert torch.allclose(fused(images), alone, atol=1e-5 * alone.abs().max())
+        assert fused(images[:0]).shape == (0, 4, 512)
 
 
 def test_a_caption_does_not_import_torchvision() -> None:
