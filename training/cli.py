@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning
 import torch
+import yaml
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
@@ -23,8 +24,19 @@ Six more commands, each with a --help of its own: `folds` cross-validates a conf
 model's, `gradient-flow` draws where gradients go."""
 
 
+# What is trained on what where nothing says it.
+DEFAULTS = {
+    "model": "training.caption.CaptionModule",
+    "data": "training.data.captions.CaptionDataModule",
+}
+
+
 class TrainingCLI(LightningCLI):
     """Checkpoints are looked for first, and a run's config overwrites its last."""
+
+    def __init__(self, *arguments: Any, args: Sequence[str], **options: Any) -> None:
+        self._given = list(args)
+        super().__init__(*arguments, args=self._given, **options)
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -36,14 +48,16 @@ class TrainingCLI(LightningCLI):
         }
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """One seed for everything and a captioner, unless a config says otherwise."""
-        parser.set_defaults(
-            {
-                "seed_everything": 1,
-                "model": {"class_path": "training.caption.CaptionModule"},
-                "data": {"class_path": "training.data.captions.CaptionDataModule"},
-            }
-        )
+        """One seed for everything and a captioner, unless a config says otherwise.
+
+        A default that is there would leave its own settings to the class that a config names.
+        """
+        classes = {
+            part: {"class_path": path}
+            for part, path in DEFAULTS.items()
+            if not _names_class(self._given, part)
+        }
+        parser.set_defaults({"seed_everything": 1, **classes})
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Turns ``--ckpt_path`` into a file that can be read, before any work is done.
@@ -74,6 +88,31 @@ class TrainingCLI(LightningCLI):
                 f"{subcommand} has no weights to score.",
                 hint="Give --ckpt_path (a file, last or best), or a bundle as model.bundle.",
             )
+
+
+def _names_class(arguments: Sequence[str], part: str) -> bool:
+    """Whether an option or a config says which class ``part``, model or data, is."""
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        option, _, value = argument.partition("=")
+        if option in (f"--{part}", f"--{part}.class_path"):
+            return True
+        if option in ("-c", "--config"):
+            try:
+                config = yaml.safe_load(Path(value or following).read_text(encoding="utf-8"))
+            except (OSError, ValueError, yaml.YAMLError):
+                continue  # jsonargparse says what is wrong with it
+            # A config of all commands has one section for each.
+            sections = [config, *config.values()] if isinstance(config, dict) else []
+            if any("class_path" in _section(each, part) for each in sections):
+                return True
+    return False
+
+
+def _section(config: Any, part: str) -> dict[str, Any]:
+    found = config.get(part) if isinstance(config, dict) else None
+    if isinstance(found, str):  # the class alone
+        return {"class_path": found}
+    return found if isinstance(found, dict) else {}
 
 
 class Trainer(lightning.Trainer):
@@ -111,7 +150,7 @@ def build(arguments: Sequence[str], *, run: bool = True) -> TrainingCLI:
         trainer_defaults={"callbacks": [BestCheckpoint(), LastCheckpoint()]},
         subclass_mode_model=True,
         subclass_mode_data=True,
-        args=list(arguments),
+        args=arguments,
         run=run,
         save_config_kwargs={"overwrite": True},
         parser_kwargs={"description": DESCRIPTION},

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 import yaml
 
 from training import cli
+from training.settings import TranslationSearch
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 Run = Callable[..., Any]
@@ -62,6 +64,29 @@ def test_print_config_needs_no_config(tmp_path: Path, run: Run) -> None:
     model = yaml.safe_load(done.stdout)["model"]
     assert model["class_path"] == "training.caption.CaptionModule"
     assert model["init_args"]["decoder"]["hidden_size"] == 512
+
+
+@pytest.mark.parametrize("where", ["config", "section", "option"])
+def test_a_module_that_is_named_has_its_own_defaults(where: str, tmp_path: Path, run: Run) -> None:
+    model, data = "training.seq2seq.Seq2SeqModule", "training.data.parallel.ParallelDataModule"
+    source = {"source": {"train": ["a.de", "a.en"]}, "languages": ["de", "en"]}
+    settings: dict[str, Any] = {"data": {"class_path": data, "init_args": source}}
+    if where != "option":
+        settings["model"] = {"class_path": model}
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump({"fit": settings} if where == "section" else settings))
+    given = {
+        "config": ("fit", "--config", str(path)),
+        "section": ("--config", str(path), "fit"),
+        "option": ("fit", f"--config={path}", f"--model={model}"),
+    }[where]
+    done = run(*given, "--print_config", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    shown = yaml.safe_load(done.stdout)
+    arguments = shown["model"]["init_args"]
+    assert arguments["search"] == asdict(TranslationSearch())  # not the captioner's
+    assert arguments["decoder"]["dropout"] == 0.3
+    assert shown["data"]["init_args"]["batch_size"] == 128
 
 
 def test_help_names_every_command(tmp_path: Path, run: Run) -> None:
