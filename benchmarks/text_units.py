@@ -4,7 +4,7 @@
 
 Reads the end of a text, which the model was not trained on; ranks all units against what can be
 computed from that text, chosen on its first half and scored on its second, beside the controls;
-holds the best quote unit and watches the probability of the quote that closes; names the unit that
+holds the best quote units and watches the probability of the quote that closes; names the unit that
 fits nothing. ``--png`` draws the best units, and that one, over a few lines that nobody else wrote.
 Several models, such as two seeds, give a table each.
 """
@@ -30,6 +30,7 @@ from training.data.lines import read_text
 from training.data.location import locate
 
 HELD, STREAMS, OTHERS = 40_000, 8, 5
+MEASURES = {"AUC": "AUC", "|r|": "correlation"}  # bars would be columns
 CODE = """\
 /* Adds what a row of "numbers" says, and counts the rest. */
 static int sum_row(const char *row, struct total *out)
@@ -88,11 +89,11 @@ def odd_one(recording: Recording, findings: list[Finding]) -> tuple[str, float]:
     return name, nearest[name]
 
 
-def closing(model: CharLanguageModel, study: UnitStudy, unit: str) -> str:
+def closing(model: CharLanguageModel, study: UnitStudy, units: list[str]) -> str:
     """The probability of a quote where one closes, free and with units held.
 
-    ``unit`` at its mean outside quotes; beside it five others, each moved as far in its own
-    standard deviations.
+    The first and the first three of ``units``, each at its mean outside quotes; beside it five
+    others, one at a time, moved as far as the first in their own standard deviations.
     """
     text = study.text[:HELD]
     text = text[: len(text) - len(text) % STREAMS]
@@ -106,20 +107,19 @@ def closing(model: CharLanguageModel, study: UnitStudy, unit: str) -> str:
         believed = believe(model, tokens, held, streams=STREAMS)
         return float(np.exp(believed[closes, mark]).mean())
 
-    values = states[:, names.index(unit)]
-    outside, inside = values[labels == 0].mean(), values[labels == 1].mean()
-    far = float(outside - inside) / float(values.std())
-    others = [name for name in names if name[0] == unit[0] and name != unit]
+    outside = {u: float(states[labels == 0, names.index(u)].mean()) for u in units[:3]}
+    first = states[:, names.index(units[0])]
+    far = float(outside[units[0]] - first[labels == 1].mean()) / float(first.std())
+    others = [name for name in names if name[0] == units[0][0] and name not in units]
     moved = []
     for other in np.random.default_rng(0).choice(others, OTHERS, replace=False):
         own = states[:, names.index(str(other))]
         moved.append(chance({str(other): float(own.mean() + far * own.std())}))
-    free = chance({})
-    least = min(moved)
+    one = chance({units[0]: outside[units[0]]})
     return (
-        f"{len(closes)} quotes close: probability {free:.3f}; with {unit} held as outside"
-        f" {chance({unit: float(outside)}):.3f}; with one of five others moved as far, at least"
-        f" {least:.3f}"
+        f"{len(closes)} quotes close: probability {chance({}):.3f}; with {units[0]} held as outside"
+        f" {one:.3f}; with {', '.join(outside)} {chance(outside):.3f}; with one of five others"
+        f" moved as far, at least {min(moved):.3f}"
     )
 
 
@@ -133,7 +133,8 @@ def draw(bundle: Bundle, study: UnitStudy, findings: list[Finding], odd: str, ki
     lines = LINES[kind][0]
     recording = record(model, study.characters.encode(lines))
     units = [(f.best.unit, f"{f.hypothesis}: {f.measure} {f.best.score:.3f}") for f in findings]
-    unit_strips(lines, recording, [*units, (odd, "fits none of these")]).save(to, optimize=True)
+    picture = unit_strips(lines, recording, [*units, (odd, "fits none of these")])
+    picture.quantize(64).save(to, optimize=True)
     print(f"{to}: {to.stat().st_size / 1000:.0f} kB")
 
 
@@ -157,9 +158,9 @@ def main() -> None:
         print("|---|---|---|---|---|---|---|")
         for found in findings:
             print(
-                f"| {found.hypothesis}, {found.measure} | {found.share:.3f} | {found.best.unit}"
-                f" | {found.best.score:.3f} | {found.untrained:.3f} | {found.shuffled:.3f}"
-                f" | {found.character:.3f} |"
+                f"| {found.hypothesis}, {MEASURES[found.measure]} | {found.share:.3f}"
+                f" | {found.best.unit} | {found.best.score:.3f} | {found.untrained:.3f}"
+                f" | {found.shuffled:.3f} | {found.character:.3f} |"
             )
         odd, nearest = odd_one(study.recording, study.findings)
         print(f"\nfits none: {odd}, at its nearest {nearest:.2f} of the way from chance to perfect")
@@ -167,7 +168,7 @@ def main() -> None:
         quote = next((f for f in findings if f.hypothesis == "in quotes"), None)
         if quote is not None:
             cells = [fit.unit for fit in quote.fits if fit.unit.startswith("c")]
-            print(closing(model, study, cells[0] if cells else quote.best.unit))
+            print(closing(model, study, (cells or [fit.unit for fit in quote.fits])[:10]))
         if number == 0 and chosen.png is not None:
             draw(bundle, study, findings, odd, chosen.lines, chosen.png)
 
