@@ -68,7 +68,8 @@ def whole_path(
     @torch.inference_mode()
     def whole() -> object:
         batch = torch.stack(list(pool.map(pixels, jpegs)))
-        images = preprocessing.normalise(batch).to(memory_format=torch.channels_last)
+        batch = batch.to(memory_format=torch.channels_last)
+        images = preprocessing.normalise(batch)
         return search(decoder, decoder.memory(encoder(images)), options)
 
     @torch.inference_mode()

@@ -127,9 +127,10 @@ class CaptionTask:
         if len(chosen) != len(prepared):
             raise InvalidOption(f"{len(chosen)} options for {len(prepared)} photos.")
         started = time.perf_counter()
-        pixels = torch.stack([item.pixels for item in prepared]).to(self.device)
-        images = self.preprocessing.normalise(pixels).to(memory_format=torch.channels_last)
-        memory = self._decoder.memory(self._encoder(images))
+        pixels = torch.stack([item.pixels for item in prepared])
+        # Their order in memory is changed while they are bytes.
+        pixels = pixels.to(self.device, memory_format=torch.channels_last)
+        memory = self._decoder.memory(self._encoder(self.preprocessing.normalise(pixels)))
         encoded = time.perf_counter()
         hypotheses: list[list[Hypothesis]] = [[] for _ in prepared]
         for rows, shared in _groups(chosen):

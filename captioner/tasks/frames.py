@@ -116,8 +116,8 @@ class FramesTask:
 
     def encode(self, pixels: Tensor) -> Tensor:
         """uint8 ``(frames, 3, size, size)`` -> features ``(frames, feature)``."""
-        images = self.preprocessing.normalise(pixels.to(self.device))
-        return frame_features(self._encoder, images.to(memory_format=torch.channels_last))
+        pixels = pixels.to(self.device, memory_format=torch.channels_last)
+        return frame_features(self._encoder, self.preprocessing.normalise(pixels))
 
     def _segment_captions(self) -> SegmentCaptions:
         with self._loading:
