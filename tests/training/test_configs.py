@@ -1,11 +1,19 @@
 """Every config that ships parses, and builds trainer, module and data."""
 
 import warnings
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import yaml
+from torch import nn
 
+from captioner.models.char_language_model import CharLanguageModel
+from captioner.models.decoder import Decoder
+from captioner.models.frames import ClipClassifier, FrameLabeller
+from captioner.models.sentence_encoder import SentenceEncoder
+from captioner.recurrent import CELLS
 from training.callbacks import BestCheckpoint, LastCheckpoint
 from training.cli import build
 from training.export import read_card
@@ -14,6 +22,52 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 CONFIGS = sorted(
     path for path in (ROOT / "configs").rglob("*.yaml") if not path.stem.startswith("card")
 )
+
+# Where each task's configs choose a cell, and what is built of these settings.
+CHOICES: dict[str, dict[str, Callable[..., nn.Module]]] = {
+    "caption": {"decoder": lambda **settings: Decoder(20, 8, **settings)},
+    "frames": {
+        "labeller": lambda **settings: FrameLabeller(8, 3, **settings),
+        "classifier": lambda **settings: ClipClassifier(8, 3, **settings),
+    },
+    "seq2seq": {
+        "source": lambda **settings: SentenceEncoder(20, **settings),
+        "decoder": lambda **settings: Decoder(20, 8, **settings),
+    },
+    "charlm": {"network": lambda **settings: CharLanguageModel(20, **settings)},
+}
+
+
+def chosen_in(path: Path) -> list[str]:
+    """The settings of a config that choose a cell; a bundle's are its own, ``none`` has none."""
+    given = yaml.safe_load(path.read_text())["model"]["init_args"]
+    return [
+        name
+        for name in CHOICES.get(path.parent.name, ())
+        if name in given and given[name].get("cell") != "none"
+    ]
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in CONFIGS if chosen_in(path)], ids=lambda path: path.stem
+)
+def test_every_cell_is_chosen_in_every_config_by_one_word(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = chosen_in(path)
+    words = [f"--model.init_args.{name}.cell=mut1" for name in names]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Lightning's advice
+        cli = build(["--config", str(path), "--trainer.accelerator=cpu", *words], run=False)
+    for name in names:
+        settings = getattr(cli.model, f"{name}_settings")
+        assert settings.cell == "mut1"
+        for cell in [*CELLS, "tree:gru"]:
+            small = {"cell": cell, "hidden_size": 8}
+            made = CHOICES[path.parent.name][name](**asdict(replace(settings, **small)))
+            kind = CELLS[cell.partition(":")[0]]
+            assert any(isinstance(part, kind) for part in made.modules()), cell
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
