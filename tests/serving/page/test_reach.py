@@ -45,14 +45,16 @@ def test_nothing_serious_for_a_screen_reader_in_light_and_dark(filled, check_acc
             check_access(seen)
 
 
-def test_a_narrow_screen_needs_no_sideways_scrolling(filled) -> None:
+def test_neither_a_narrow_screen_nor_a_wide_one_needs_sideways_scrolling(filled) -> None:
     seen = filled(viewport={"width": 360, "height": 740})
     for language in ("English", "한국어"):
         seen.page.get_by_role("button", name=language).click()
         for tab in TABS:
             seen.page.locator(f"#tab-{tab}").click()
             seen.page.locator(f"#{tab} > *").first.wait_for()
-            assert not seen.is_wider_than_the_screen(), (tab, language)
+            for width in (360, 1600):
+                seen.page.set_viewport_size({"width": width, "height": 740})
+                assert not seen.is_wider_than_the_screen(), (tab, language, width)
 
 
 def test_keys_alone_lead_from_the_first_tab_to_a_word_s_light(visit, site, astronaut) -> None:
