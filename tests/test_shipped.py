@@ -17,6 +17,7 @@ import captioner
 from captioner.bundle import Bundle, open_bundle
 from captioner.cli import main
 from serving.demo_clip import demo_clip
+from training.export import CARD_FIELDS, read_card, readme
 
 ROOT = Path(__file__).resolve().parent.parent
 BUNDLES = ROOT / "bundles"
@@ -68,9 +69,24 @@ def test_both_read_pictures_through_one_encoder(shipped: Bundle, frames: Bundle)
     assert _size(frames.path.iterdir()) <= 4 * MB
 
 
-@pytest.mark.parametrize("field", ["description", "origin", "licence", "limits", "known_failures"])
-def test_its_card_says_what_people_must_know(each: Bundle, field: str) -> None:
-    assert each.card[field]
+SHIPPED = sorted(path.parent.name for path in BUNDLES.glob("*/bundle.json"))
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_its_card_is_that_of_its_config(name: str) -> None:
+    """In sentences, and the page beside the weights says the same."""
+    bundle = open_bundle(BUNDLES / name)
+    written = {
+        "caption": "caption/card",
+        "frames": "frames/card",
+        "shakespeare": "charlm/card_shakespeare",
+        "translate-de-en": "seq2seq/card_de_en",
+        "translate-en-de": "seq2seq/card_en_de",
+    }
+    card = read_card(ROOT / "configs" / f"{written[name]}.yaml")
+    assert bundle.card == {field: card[field] for field in CARD_FIELDS}
+    page = readme(bundle.name, bundle.version, bundle.card)
+    assert (bundle.path / "README.md").read_text("utf-8") == page
 
 
 def test_its_licence_lies_beside_it(each: Bundle) -> None:

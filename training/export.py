@@ -73,6 +73,13 @@ def read_card(path: str | Path) -> dict[str, Any]:
     missing = [name for name in CARD_FIELDS if not (isinstance(card, dict) and card.get(name))]
     if missing:
         raise DataError(f"The card {str(path)!r} lacks {', '.join(missing)}.")
+    for name in CARD_FIELDS:
+        for item in card[name] if isinstance(card[name], list) else [card[name]]:
+            if not isinstance(item, str):
+                raise DataError(
+                    f"In the card {str(path)!r}, {name} holds {item!r}, which is no text.",
+                    hint="YAML takes a colon and a space for a key: put the sentence in quotes.",
+                )
     return dict(card)
 
 

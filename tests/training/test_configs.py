@@ -9,6 +9,7 @@ import pytest
 import yaml
 from torch import nn
 
+from captioner.errors import DataError
 from captioner.models.char_language_model import CharLanguageModel
 from captioner.models.decoder import Decoder
 from captioner.models.frames import ClipClassifier, FrameLabeller
@@ -16,7 +17,7 @@ from captioner.models.sentence_encoder import SentenceEncoder
 from captioner.recurrent import CELLS
 from training.callbacks import BestCheckpoint, LastCheckpoint
 from training.cli import build
-from training.export import read_card
+from training.export import CARD_FIELDS, read_card
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CONFIGS = sorted(
@@ -97,5 +98,16 @@ def test_every_header_gives_a_command_with_its_own_name(path: Path) -> None:
     assert any("python -m training fit" in line and path.name in line for line in header)
 
 
-def test_the_card_is_complete() -> None:
-    assert read_card(ROOT / "configs" / "caption" / "card.yaml")["licence"]
+CARDS = sorted((ROOT / "configs").rglob("card*.yaml"))
+
+
+@pytest.mark.parametrize("path", CARDS, ids=lambda path: path.stem)
+def test_every_card_is_complete(path: Path) -> None:
+    assert read_card(path)["licence"]
+
+
+def test_a_sentence_that_yaml_takes_for_a_key_is_refused(tmp_path: Path) -> None:
+    card = dict.fromkeys(CARD_FIELDS, "a sentence") | {"limits": [{"It knows one kind": "photos."}]}
+    (tmp_path / "card.yaml").write_text(yaml.safe_dump(card))
+    with pytest.raises(DataError, match=r"limits holds .*put the sentence in quotes"):
+        read_card(tmp_path / "card.yaml")
