@@ -21,7 +21,16 @@ async def models(request: Request, runtime: Runtime) -> Response:
     return json_response({"models": entries})
 
 
-def _limits(task: str, settings: Settings) -> dict[str, int]:
+def _limits(task: str, settings: Settings) -> dict[str, float]:
+    if task == "frames":
+        return {
+            "max_file_bytes": settings.frames_max_bytes,
+            "max_s": settings.frames_max_s,
+            "max_frames": settings.frames_max_frames,
+            "max_queue": settings.frames_queue,
+            "max_streams": settings.frames_streams,
+            "deadline_ms": round(1000 * settings.frames_deadline_s),
+        }
     if task == "generate":
         return {
             "max_characters": settings.max_text_characters,
@@ -29,7 +38,7 @@ def _limits(task: str, settings: Settings) -> dict[str, int]:
             "max_streams": settings.generate_streams,
             "deadline_ms": round(1000 * settings.generate_deadline_s),
         }
-    size = {"max_file_bytes": settings.max_file_bytes}
+    size: dict[str, float] = {"max_file_bytes": settings.max_file_bytes}
     if task == "translate":
         size = {"max_texts": settings.max_texts, "max_characters": settings.max_text_characters}
     return size | {

@@ -64,6 +64,16 @@ def test_labels_have_everything_a_user_needs(service, clip: bytes) -> None:
     assert {"decode", "encode", "label", "queue", "total"} <= body["timing_ms"].keys()
 
 
+def test_models_names_the_limits_of_videos(videos) -> None:
+    with videos.client() as client:
+        models = client.get("/models").json()["models"]
+    (limits,) = [entry["limits"] for entry in models if entry["task"] == "frames"]
+    assert limits == {
+        "max_file_bytes": 300_000, "max_s": 5.0, "max_frames": 40, "max_queue": 8,
+        "max_streams": 2, "deadline_ms": 60_000,
+    }  # fmt: skip
+
+
 def test_what_the_service_says_is_what_the_library_says(videos, bundles, clip: bytes) -> None:
     own = load("frames", model=str(bundles / "frames"))(clip, every_s=0.2, top_k=3).to_dict()
     body = post(videos, clip, "?every_s=0.2&top_k=3").json()
