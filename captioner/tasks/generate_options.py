@@ -50,7 +50,9 @@ class GenerateOptions:
         if self.temperature == 0:
             for name, default in (("top_k", 0), ("top_p", 1.0), ("seed", None)):
                 if getattr(self, name) != default:
-                    raise InvalidOption(f"{name} is for sampling.", hint="temperature above 0.")
+                    raise InvalidOption(
+                        f"{name} is for sampling.", hint="Give a temperature above 0 with it."
+                    )
         if len(self.stop) > MAX_STOPS:
             raise InvalidOption(f"stop has {len(self.stop)} texts; it can have {MAX_STOPS}.")
         for text in self.stop:

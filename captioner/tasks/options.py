@@ -56,7 +56,9 @@ class CaptionOptions:
         else:
             for name, default in (("top_k", 0), ("top_p", 1.0), ("seed", None)):
                 if getattr(self, name) != default:
-                    raise InvalidOption(f"{name} is for sampling.", hint="temperature above 0.")
+                    raise InvalidOption(
+                        f"{name} is for sampling.", hint="Give a temperature above 0 with it."
+                    )
             if self.num_beams is not None and self.n > self.num_beams:
                 raise InvalidOption(
                     f"n is {self.n}, above num_beams, {self.num_beams}.",

@@ -88,7 +88,7 @@ def _texts(given: dict[str, Any], settings: Settings, *, attention: bool) -> lis
     elif "text" in given:
         texts = [text_of("text", value, longest)]
     else:
-        raise RequestError("missing_field", "there is no text.", hint='Send {"text": "…"}.')
+        raise RequestError("invalid_option", "there is no text.", hint='Send {"text": "…"}.')
     if not any(text.strip() for text in texts):
         raise RequestError("empty_text", f"text is {shown(value)}: there is nothing to translate.")
     if attention and sum(map(len, texts)) > longest:
@@ -245,6 +245,6 @@ TRANSLATE = Endpoint(
     ),
     answers={200: {"application/json": _RESULT}},
     errors=(
-        *TEXT_ERRORS, "missing_field", "empty_text", "invalid_text", "unsupported_language_pair",
+        *TEXT_ERRORS, "empty_text", "invalid_text", "unsupported_language_pair",
     ),
 )  # fmt: skip
