@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,10 @@ class TrainingCLI(LightningCLI):
 
         Lightning itself looks for ``last`` before callbacks know their folder, and starts anew.
         """
-        super().parse_arguments(parser, args)
+        with warnings.catch_warnings():
+            # Lightning thinks that whoever hands arguments over has none of a command line's.
+            warnings.filterwarnings("ignore", "LightningCLI's args parameter")
+            super().parse_arguments(parser, args)
         subcommand = self.config.get("subcommand")
         options = self.config[subcommand] if subcommand else self.config
         chosen = options.get("ckpt_path")

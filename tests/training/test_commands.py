@@ -38,6 +38,20 @@ def test_the_command_line_is_a_process_of_its_own(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_a_process_is_not_told_how_to_call_lightning_from_python(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "training", "fit", "--print_config"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert "LightningCLI" not in done.stderr
+
+
 def test_a_wrong_key_is_refused_by_name(
     shapes_table: Path, tmp_path: Path, run: Run, config: Run
 ) -> None:
