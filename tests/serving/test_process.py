@@ -21,11 +21,11 @@ pytestmark = pytest.mark.slow
 
 
 @contextmanager
-def started(kit, tmp_path: Path, **environment: str) -> Iterator:
+def started(kit, tmp_path: Path, *arguments: str, **environment: str) -> Iterator:
     port = kit.free_port()
     temporary = tmp_path / f"tmp-{port}"
     temporary.mkdir()
-    command = [sys.executable, "-m", "serving", "--port", str(port)]
+    command = [sys.executable, "-m", "serving", "--port", str(port), *arguments]
     log = tmp_path / f"log-{port}"
     with kit.process(command, port, log, TMPDIR=str(temporary), **environment) as service:
         service.log_file = log
@@ -242,6 +242,19 @@ def test_two_instances_do_not_disturb_each_other(kit, tmp_path: Path, tiny_bundl
             second.process.wait(40)
         assert total(first, route="/caption") == 1
         assert caption(first, kit).status_code == 200
+
+
+def test_the_command_line_chooses_a_model_of_several_folders(
+    kit, tmp_path: Path, tiny_bundle: Path, make_tiny_bundle: Callable[..., Path]
+) -> None:
+    own = make_tiny_bundle(tmp_path / "own", name="mine")
+    folders = os.pathsep.join(map(str, (tiny_bundle.parent, own.parent)))
+    chosen = {"--model=caption=mine": "mine@0", f"--model=caption={tiny_bundle}": "caption@0"}
+    for argument, model in chosen.items():
+        # The variable is what a service manager sets; who types knows better.
+        environment = {"CAPTIONER_BUNDLES": folders, "CAPTIONER_MODELS": "caption=nothing"}
+        with started(kit, tmp_path, argument, **environment) as service:
+            assert caption(service, kit).json()["model"] == model
 
 
 def test_without_a_bundle_it_serves_the_rest(kit, tmp_path: Path) -> None:
