@@ -19,7 +19,7 @@ from torch.nn import functional
 from captioner.errors import InvalidOption
 from captioner.models.attention import SoftAttention
 from captioner.models.frozen_step import FrozenStep
-from captioner.recurrent import LSTM, State, build_cell, unroll
+from captioner.recurrent import GRU, LSTM, State, build_cell, select, unroll
 from captioner.recurrent.linear import linear, prepack
 from captioner.search.model import Memory, Step, repeat
 
@@ -112,10 +112,22 @@ class Decoder(nn.Module):
         mean = _mean(memory[1], memory[2] if len(memory) > 2 else None)
         return tuple(torch.tanh(self.initial(mean)).split_with_sizes(self._state_sizes(), 1))
 
-    def advance(self, tokens: Tensor, state: State, memory: Memory) -> Step:
-        """One step of a search: ``tokens (N,)``, a state of N rows, a memory of B rows, N = B·K."""
+    @property
+    def shares_states(self) -> bool:
+        """Whether :meth:`advance` gains by ``parents``: once :meth:`frozen`."""
+        return self._step is not None
+
+    def advance(
+        self, tokens: Tensor, state: State, memory: Memory, parents: Tensor | None = None
+    ) -> Step:
+        """One step of a search: ``tokens (N,)``, a state of N rows, a memory of B rows, N = B·K.
+
+        ``parents (N,)``: which row of the state each token goes on from, if not its own.
+        """
         if self._step is not None and not torch.is_grad_enabled():
-            return self._step(tokens, state, memory)
+            return self._step(tokens, state, memory, parents)
+        if parents is not None:
+            state = select(state, parents)
         embedded = self.embedding(tokens)
         projected = self.cell.project_inputs(embedded)
         if self.attention is None:
@@ -197,7 +209,7 @@ class Decoder(nn.Module):
         """Itself, for inference: matrices are packed; see :class:`FrozenStep`."""
         self.eval()
         with torch.no_grad():
-            if isinstance(self.cell, LSTM) and self.attention is not None:
+            if isinstance(self.cell, (LSTM, GRU)) and self.attention is not None:
                 assert self.read is not None
                 self._step = FrozenStep(
                     self.cell,

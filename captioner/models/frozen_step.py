@@ -1,9 +1,12 @@
-"""One step of a decoder whose weights are final: soft attention and an LSTM on a CPU.
+"""One step of a decoder whose weights are final: soft attention and an LSTM or GRU on a CPU.
 
 At the few rows of a photo's beams a matrix product costs its call and the reading of its matrix,
 hardly the arithmetic. Products of the same vector are therefore one: ``h`` meets the attention's
-query and gate and the LSTM's ``W_hh``, what was seen meets ``W_ih`` and the read-out. Of a token,
+query and gate and the cell's ``W_hh``, what was seen meets ``W_ih`` and the read-out. Of a token,
 all that does not depend on the state is looked up.
+
+At many rows the arithmetic costs. Rows that go on from one state share all products but the last
+two, which know the token.
 """
 
 from __future__ import annotations
@@ -12,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from captioner.models.attention import SoftAttention
-from captioner.recurrent import LSTM, State
+from captioner.recurrent import GRU, LSTM, State, select
+from captioner.recurrent.gru import gru_update
 from captioner.recurrent.linear import PackedLinear
 from captioner.recurrent.lstm_scan import lstm_update
 from captioner.search.model import Memory, Step
@@ -21,13 +25,13 @@ from captioner.search.model import Memory, Step
 class FrozenStep:
     """``advance`` of :class:`~captioner.models.decoder.Decoder`, from copies of its weights.
 
-    ``table (V, 4 · hidden + read)``: for each token ``W_xh E + b`` of all gates, and ``E`` with the
-    bias of the read-out.
+    ``table (V, gates + read)``: for each token ``W_xh E + b`` of all gates, and ``E`` with the bias
+    of the read-out.
     """
 
     def __init__(
         self,
-        cell: LSTM,
+        cell: LSTM | GRU,
         attention: SoftAttention,
         embedding: nn.Embedding,
         read: nn.Linear,
@@ -35,35 +39,51 @@ class FrozenStep:
         words: nn.Linear,
     ) -> None:
         assert cell.weight_context is not None
-        self.attention = attention
-        gates = len(cell.weight_hh)
-        self.of_hidden = [attention.query.out_features, attention.gate.out_features, gates]
+        self.attention, self.is_lstm = attention, isinstance(cell, LSTM)
+        query, gate, gates = attention.query, attention.gate, len(cell.weight_hh)
+        self.of_hidden = [query.out_features, gate.out_features, gates]
         self.of_token = [gates, read.out_features]
         projected = cell.project_inputs(embedding.weight)
         self.table = torch.cat([projected, embedding.weight + read.bias], 1)
-        self.hidden = _beside(attention.query, attention.gate, cell.weight_hh)
+        biases = [
+            query.weight.new_zeros(query.out_features),
+            gate.bias,
+            torch.zeros_like(cell.bias_hh),
+        ]
+        # What waits for a GRU's reset gate: the last part of W_hh h + b_hh.
+        self.early = gates if self.is_lstm else gates - cell.hidden_size
+        biases[2][self.early :] = cell.bias_hh[self.early :]
+        weights = [query.weight, gate.weight, cell.weight_hh]
+        self.hidden = PackedLinear(torch.cat(weights), torch.cat(biases))
         self.seen = PackedLinear(torch.cat([cell.weight_context, read_context.weight]))
         self.read = PackedLinear(read.weight)
         self.words = PackedLinear(words.weight, words.bias)
 
-    def __call__(self, tokens: Tensor, state: State, memory: Memory) -> Step:
-        """``tokens (N,)``, a state of N rows, a memory of B rows, N = B·K."""
-        hidden, cell = state
-        products = self.hidden(hidden)
-        query, gate, recurrent = products.split_with_sizes(self.of_hidden, 1)
-        seen, weights = self.attention.look(query, *memory)
-        seen = seen.mul_(gate.sigmoid())
-        sums = self.table.index_select(0, tokens)
-        gates, read = sums.add_(self.seen(seen)).split_with_sizes(self.of_token, 1)
-        hidden, cell = lstm_update(gates.add_(recurrent), cell)
-        read = read.add(self.read(hidden))
-        return Step(self.words(read), (hidden, cell), weights)
+    def __call__(
+        self, tokens: Tensor, state: State, memory: Memory, parents: Tensor | None = None
+    ) -> Step:
+        """``tokens (N,)``, a memory of B rows, N = B·K; a state of N rows, or, with
+        ``parents (N,)``, of those that it points to."""
+        query, gate, recurrent = self.hidden(state[0]).split_with_sizes(self.of_hidden, 1)
+        if parents is None:
+            seen, weights = self.attention.look(query, *memory)
+        else:
+            seen, weights = self.attention.look(query.index_select(0, parents), *memory)
+            seen = seen.index_select(0, _children(parents, len(query)))
+        sums = self.seen(seen.mul_(gate.sigmoid()))
+        sums[:, : self.early].add_(recurrent[:, : self.early])
+        late = recurrent[:, self.early :]
+        if parents is not None:
+            sums, late = select((sums, late), parents)
+            state = select(state, parents)
+        sums.add_(self.table.index_select(0, tokens))
+        gates, read = sums.split_with_sizes(self.of_token, 1)
+        after = lstm_update(gates, state[1]) if self.is_lstm else gru_update(gates, late, state[0])
+        read = read.add(self.read(after[0]))
+        return Step(self.words(read), after, weights)
 
 
-def _beside(*parts: nn.Linear | Tensor) -> PackedLinear:
-    """One layer with the outputs of all, in order; a bias of zeros where a part has none."""
-    weights = [part.weight if isinstance(part, nn.Linear) else part for part in parts]
-    biases = [part.bias if isinstance(part, nn.Linear) else None for part in parts]
-    zeros = [weight.new_zeros(len(weight)) for weight in weights]
-    bias = torch.cat([z if b is None else b for z, b in zip(zeros, biases, strict=True)])
-    return PackedLinear(torch.cat(weights), bias)
+def _children(parents: Tensor, states: int) -> Tensor:
+    """``(N,)`` -> ``(states,)``: one of the rows that go on from each state."""
+    rows = torch.arange(len(parents), device=parents.device)
+    return rows.new_empty(states).index_copy_(0, parents, rows)

@@ -65,6 +65,18 @@ def _reset_after(gates: Tensor, new: Tensor, recurrent: Tensor, hidden: Tensor) 
     return (new + update * (hidden - new),)
 
 
+def gru_update(gates: Tensor, recurrent: Tensor, hidden: Tensor) -> State:
+    """``(h,)`` after a :class:`GRU`'s step; without gradients only.
+
+    ``gates (batch, 3 · hidden)``, which it uses up: all that is added in r and z, and of n what the
+    reset gate does not scale; ``recurrent (batch, hidden)``: what it scales.
+    """
+    size = hidden.shape[1]
+    reset, update = gates[:, : 2 * size].sigmoid_().chunk(2, 1)
+    new = gates[:, 2 * size :].addcmul_(reset, recurrent).tanh_()
+    return (torch.lerp(new, hidden, update),)
+
+
 class GRUResetBefore(PackedCell):
     """The GRU as first published: ``n = tanh(n_x + W_hn (r ⊙ h_{t-1}))``, the rest as in GRU.
 

@@ -30,6 +30,9 @@ class TokenModel(Protocol):
     image's keys once for all its beams. ``K`` and the number of images change from step to step,
     as beams open and images are done. A model that wants a row of memory for each row says
     ``memory = repeat(memory, len(tokens))``.
+
+    One that has a true ``shares_states`` is given ``parents (rows,)`` as a fourth argument of
+    :meth:`advance` where many rows go on from fewer states: which of them each token goes on from.
     """
 
     @property

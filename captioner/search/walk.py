@@ -12,6 +12,8 @@ from captioner.search.model import Memory, TokenModel
 from captioner.search.options import SearchOptions
 from captioner.search.trace import Indices, Numbers, Trace
 
+_MANY = 32  # rows from which it pays off to find those that continue one state
+
 
 class Walk:
     """``images (A,)`` that are still searched for, ``width`` rows for each, side by side.
@@ -34,6 +36,8 @@ class Walk:
         """``(images,)``: what the prefix is worth."""
         self._keep_weights = keep_weights
         self._state: State = model.begin(memory)
+        self._parents: Tensor | None = None
+        self._shares = bool(getattr(model, "shares_states", False))
         self._tokens = torch.full((len(self.images),), model.start_id, device=self.device)
         if options.no_repeat_ngram_size:
             self.history = self._tokens.new_empty(len(self.images), 0, device="cpu")
@@ -50,7 +54,10 @@ class Walk:
 
         A row whose logits are not finite is not a number throughout.
         """
-        logits, self._state, weights = self.model.advance(self._tokens, self._state, self.memory)
+        given = (self._tokens, self._state, self.memory)
+        # A model that shares nothing need not know the argument.
+        parents = () if self._parents is None else (self._parents,)
+        logits, self._state, weights = self.model.advance(*given, *parents)
         if logits.dtype in (torch.float16, torch.bfloat16):
             logits = logits.float()
         if self._keep_weights and weights is not None:
@@ -86,8 +93,13 @@ class Walk:
         self.trace.grow(parents, tokens, log_probs)
         self._tokens = self._index(tokens)
         rows = self._state[0].shape[0] if self._state else -1
+        self._parents = None
         if rows != len(parents) or (parents != np.arange(rows)).any():
-            self._state = select(self._state, self._index(parents))
+            states = parents
+            if self._shares and len(parents) >= _MANY:
+                states, places = np.unique(parents, return_inverse=True)
+                self._parents = self._index(places)
+            self._state = select(self._state, self._index(states))
         if self.history is not None:
             kept, last = torch.from_numpy(parents), torch.from_numpy(tokens)
             self.history = torch.cat((self.history[kept], last[:, None]), 1)

@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from captioner.models.decoder import Decoder
+from captioner.recurrent import select
 from captioner.search import SearchOptions, search
 
 KINDS = [
@@ -10,6 +11,7 @@ KINDS = [
     {"attention": "none", "cell": "gru", "num_layers": 2},
     {"attention": "none", "cell": "elman", "tied": True, "normalise": True},
     {"attention": "soft"},
+    {"attention": "soft", "cell": "gru", "tied": True},
     {"attention": "soft", "tied": True, "num_layers": 2, "cell": "gru"},
     *({"attention": "none", "cell": cell} for cell in ("mut1", "mut2", "mut3", "tree:lstm")),
     {"attention": "soft", "cell": "nas"},
@@ -50,6 +52,21 @@ def test_a_frozen_decoder_says_the_same(settings: dict[str, object]) -> None:
         plain = decoder.advance(tokens, decoder.begin(memory), memory).logits
         frozen = decoder.frozen().advance(tokens, decoder.begin(memory), memory).logits
     assert torch.allclose(plain, frozen, atol=1e-5)
+
+
+@pytest.mark.parametrize("settings", KINDS, ids=str)
+def test_rows_that_go_on_from_one_state_may_share_it(settings: dict[str, object]) -> None:
+    decoder = _decoder(**settings)
+    memory = decoder.memory(torch.randn(2, 9, 6))
+    state = tuple(torch.randn(3, part.shape[1]) for part in decoder.begin(memory))
+    tokens, parents = torch.tensor([3, 8, 5, 7]), torch.tensor([0, 1, 2, 2])
+    for _ in ("as trained", "frozen"):
+        with torch.no_grad():
+            shared = decoder.advance(tokens, state, memory, parents)
+            own = decoder.advance(tokens, select(state, parents), memory)
+        torch.testing.assert_close((shared.logits, *shared.state), (own.logits, *own.state))
+        torch.testing.assert_close(shared.weights, own.weights)
+        decoder.frozen()
 
 
 @pytest.mark.parametrize("settings", KINDS, ids=str)
@@ -145,10 +162,10 @@ def test_gradients_reach_every_parameter(settings: dict[str, object]) -> None:
 @pytest.mark.parametrize("settings", KINDS, ids=str)
 def test_a_caption_is_the_same_alone_and_in_a_batch(settings: dict[str, object]) -> None:
     decoder = _decoder(**settings).frozen()
-    features = torch.randn(9, 9, 6)
+    features = torch.randn(12, 9, 6)  # 36 beams: states that several go on from are shared
     options = SearchOptions(num_beams=3, max_tokens=8)
     together = search(decoder, decoder.memory(features), options)
-    for number in range(9):
+    for number in range(12):
         alone = search(decoder, decoder.memory(features[number : number + 1]), options)
         assert alone[0][0].ids == together[number][0].ids
 
