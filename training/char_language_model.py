@@ -206,7 +206,8 @@ class CharLanguageModule(lightning.LightningModule):
                 f"{self.trainer.world_size}: each goes on with its own streams.",
                 hint="Resume with as many.",
             )
-        self._random = stored["random"][rank].cpu()
+        # A copy: torch reads the storage of the tensor it is given from its beginning.
+        self._random = stored["random"][rank].cpu().clone()
         if stream is not None:
             self._state = tuple(part[rank].to(self.device) for part in stream["state"])
             self._chunk = int(stream["chunk"])
