@@ -108,6 +108,10 @@ def test_it_is_no_larger_than_promised(shipped: Bundle) -> None:
     assert _size(BUNDLES.rglob("*")) <= 36 * MB
 
 
+def test_the_labellers_own_part_is_small() -> None:
+    assert _size((BUNDLES / "frames").iterdir()) <= 4 * MB
+
+
 TEXT = ["translate-de-en", "translate-en-de", "shakespeare"]
 
 
