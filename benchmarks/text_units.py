@@ -29,7 +29,7 @@ from captioner.tasks.units import MOST_CHARACTERS, UnitStudy, study_units
 from training.data.lines import read_text
 from training.data.location import locate
 
-HELD, STREAMS, OTHERS = 40_000, 8, 5
+HELD, STREAMS, OTHERS = 40_000, 40, 5
 MEASURES = {"AUC": "AUC", "|r|": "correlation"}  # bars would be columns
 CODE = """\
 /* Adds what a row of "numbers" says, and counts the rest. */
@@ -66,10 +66,11 @@ PROSE = ("in quotes", "position in the line", "before a line end", "run of capit
 LINES = {"code": (CODE, tuple(HYPOTHESES)), "novel": (NOVEL, PROSE), "play": (PLAY, PROSE[1:])}
 
 
-def end_of(source: str, share: float) -> str:
-    """The last ``share`` of a text: of a long one, the first 200,000 characters of that."""
+def end_of(source: str, last: float) -> str:
+    """The last characters of a text, as a share or as a number; at most 200,000 of them."""
     text = "".join(read_text(path) for path in locate(source))
-    return text[len(text) - round(share * len(text)) :][:MOST_CHARACTERS]
+    count = round(last * len(text) if last <= 1 else last)
+    return text[len(text) - count :][:MOST_CHARACTERS]
 
 
 def odd_one(recording: Recording, findings: list[Finding]) -> tuple[str, float]:
@@ -132,8 +133,10 @@ def draw(bundle: Bundle, study: UnitStudy, findings: list[Finding], odd: str, ki
     model = char_language_model_of(bundle, study.characters).requires_grad_(False).frozen()
     lines = LINES[kind][0]
     recording = record(model, study.characters.encode(lines))
-    units = [(f.best.unit, f"{f.hypothesis}: {f.measure} {f.best.score:.3f}") for f in findings]
-    picture = unit_strips(lines, recording, [*units, (odd, "fits none of these")])
+    titles: dict[str, str] = {}
+    for f in findings:
+        titles.setdefault(f.best.unit, f"{f.hypothesis}: {f.measure} {f.best.score:.3f}")
+    picture = unit_strips(lines, recording, [*titles.items(), (odd, "fits none of these")])
     picture.quantize(64).save(to, optimize=True)
     print(f"{to}: {to.stat().st_size / 1000:.0f} kB")
 
@@ -143,7 +146,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="+", metavar="MODEL", help="a bundle's name or directory")
     parser.add_argument("--text", required=True, help="as a config's data.source")
-    parser.add_argument("--last", type=float, default=0.1, help="the share that was held out")
+    parser.add_argument(
+        "--last", type=float, default=0.1, help="what was held out: a share, or characters"
+    )
     parser.add_argument("--lines", choices=LINES, required=True, help="what kind of text it is")
     parser.add_argument("--png", type=Path, help="strips of the first model's units")
     chosen = parser.parse_args()
