@@ -157,7 +157,7 @@ def build(arguments: Sequence[str], *, run: bool = True) -> TrainingCLI:
         args=arguments,
         run=run,
         save_config_kwargs={"overwrite": True},
-        parser_kwargs={"description": DESCRIPTION},
+        parser_kwargs={"prog": "python -m training", "description": DESCRIPTION},
     )
 
 

@@ -107,6 +107,7 @@ def test_help_names_every_command(tmp_path: Path, run: Run) -> None:
     done = run("--help", folder=tmp_path)
     assert done.returncode == 0
     assert {"fit", "validate", "test", "export", "score"} <= set(re.findall(r"\w+", done.stdout))
+    assert done.stdout.startswith("usage: python -m training ")
 
 
 def test_validate_prints_the_score_that_chose_the_checkpoint(
