@@ -2,8 +2,9 @@
 
 - Stills: mean average precision where each photo is held for a second, against linear probes on
   the whole photo: on the bundle's own encoder, and with ``--probe`` on another one's weights.
-- Sequences: mAP, F1 and how often labels come and go, as the bundle decides; beside what reads each
-  frame by itself, smoothed in every way there is: the probe, or ``--baseline``, another bundle.
+- Sequences: mAP, F1 and how often labels come and go, as the bundle decides and smoothed in every
+  other way there is; beside what reads each frame by itself, smoothed in the same ways: the probe,
+  or ``--baseline``, another bundle.
 
 ``--calibrate`` chooses on the validation split from which probability a label is on, and stores it.
 """
@@ -14,6 +15,7 @@ import argparse
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +38,8 @@ from training.score import read_data, store
 HELD = 3  # frames that a still is held for: a second and its end at two a second
 OFF = (1.0, 0.8, 0.6, 0.4, 0.25)  # where a label goes off, as a share of where it came
 AVERAGES = (1.0, 0.5, 0.25)  # weight of the frame itself in a running mean of logits
-PENALTIES = (1.0, 2.0, 4.0)  # nats that a change costs in Viterbi smoothing
+PENALTIES = (1.0, 1.5, 2.0)  # nats that a change costs in Viterbi smoothing
+LOWERED = (1.0, 0.7)  # thresholds in Viterbi smoothing, which holds them up itself
 LEVELS = 0.15, 0.9  # thresholds are kept between: below the first nobody would believe a label
 WORTH = 1.0  # points of F1 that labels which change less often may cost
 SHORTEST = 2  # labelled frames of a segment at least
@@ -87,7 +90,8 @@ def main(arguments: Sequence[str]) -> int:
     alone = probe
     if options.baseline:
         alone = _bundle_scores(video_labeller_of(find_bundle("frames", options.baseline)))
-    rows |= _smoothed(data, alone, options.split)
+    rows |= _smoothed("labeller", data, _bundle_scores(model), options.split)
+    rows |= _smoothed("each frame alone", data, alone, options.split)
     print(f"  {'sequences':<44}{'mAP':>8}{'F1':>8}{'changes/s':>11}")
     for name, (precision, f1, changes) in rows.items():
         print(f"  {name:<44}{precision:8.2f}{f1:8.2f}{changes:11.2f}")
@@ -129,30 +133,32 @@ def _sequences(
     }
 
 
-def _smoothed(data: PhotoSequenceDataModule, alone: Scores, split: str) -> dict[str, Score]:
-    """A per-frame head in every smoothing, each with thresholds of its own from validation."""
+def _smoothed(
+    name: str, data: PhotoSequenceDataModule, scores: Scores, split: str
+) -> dict[str, Score]:
+    """What gives ``scores`` in every smoothing, each with thresholds of its own from validation."""
     chosen_on, examples = _examples(data, VALIDATION), _examples(data, split)
-    raw, rest = ([alone(example.rows) for example in part] for part in (chosen_on, examples))
+    raw, rest = ([scores(example.rows) for example in part] for part in (chosen_on, examples))
     labels = data.classes
     found = {}
     for share in AVERAGES:
         tuned, logits = ([running_mean(rows, share) for rows in part] for part in (raw, rest))
         on = thresholds(tuned, chosen_on)
-        for kind, rule in _rules(on):
-            decoding = FrameDecoding(thresholds=on.tolist(), smoothing=rule)
+        for kind, levels, rule in _rules(on):
+            decoding = FrameDecoding(thresholds=levels.tolist(), smoothing=rule)
             decider = Decider(decoding, labels, multi_label=True)
             decided = [decider.decide(rows.sigmoid()) for rows in logits]
-            found[f"each frame alone, mean {share:g}, {kind}"] = scored(logits, decided, examples)
+            found[f"{name}, mean {share:g}, {kind}"] = scored(logits, decided, examples)
     return found
 
 
-def _rules(on: Tensor) -> Iterator[tuple[str, dict[str, Any]]]:
+def _rules(on: Tensor) -> Iterator[tuple[str, Tensor, dict[str, Any]]]:
     for share in OFF:
         off = (on * share).tolist()
-        yield f"off at {share:g}", {"kind": "hysteresis", "off": off, "min_frames": 1}
-    for penalty in PENALTIES:
+        yield f"off at {share:g}", on, {"kind": "hysteresis", "off": off, "min_frames": 1}
+    for penalty, share in product(PENALTIES, LOWERED):
         rule = {"kind": "viterbi", "switch_penalty": penalty, "min_frames": 1}
-        yield f"viterbi {penalty:g}", rule
+        yield f"viterbi {penalty:g} of {share:g}", on * share, rule
 
 
 def calibrated(bundle: Bundle, model: VideoLabeller, data: PhotoSequenceDataModule) -> Bundle:

@@ -91,7 +91,7 @@ def test_scores_stand_beside_a_probes_and_thresholds_are_stored(labelled: Path, 
     assert done.returncode == 0, done.stderr[-3000:]
     assert "stills, mAP, labeller" in done.stdout
     assert "stills, mAP, linear probe" in done.stdout
-    assert "each frame alone, mean 0.5, viterbi 2" in done.stdout
+    assert "each frame alone, mean 0.5, viterbi 2 of 0.7" in done.stdout
     bundle = open_bundle(labelled / "bundles" / "frames")
     assert len(bundle.decoding["thresholds"]) == 3
     assert bundle.decoding["smoothing"]["kind"] == "hysteresis"
