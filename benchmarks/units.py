@@ -47,7 +47,7 @@ def trained(seed: int, arguments: Sequence[str] = ()) -> tuple[CharLanguageModel
             "--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false",
             *arguments,
         ]).model  # fmt: skip
-    return module.model.frozen(), module.characters
+    return module.model.frozen(), module.alphabet
 
 
 def labels(made: QuotedText) -> dict[str, NDArray[np.float64]]:

@@ -27,6 +27,7 @@ from training.data.splits import TRAIN
 from training.features import cached_features
 from training.metrics import CaptionMetrics
 from training.optimiser import scheduled
+from training.processes import share
 from training.settings import (
     DecoderSettings,
     EncoderSettings,
@@ -197,26 +198,14 @@ class CaptionModule(lightning.LightningModule):
         log_probs = logits.log_softmax(1)
         plain = functional.nll_loss(log_probs, words)
         loss = (1 - self.label_smoothing) * plain - self.label_smoothing * log_probs.mean()
-        loss = loss * self.share(len(words))
+        loss = loss * share(self, len(words))
         images = len(batch["index"])
         self.log("train_loss", plain.detach(), prog_bar=True, batch_size=images)
         if attention is not None and self.coverage:
             covered = (attention * real.unsqueeze(2)).sum(1)
-            coverage = (1 - covered).square().mean() * self.share(len(covered))
+            coverage = (1 - covered).square().mean() * share(self, len(covered))
             loss = loss + self.coverage * coverage
         return loss
-
-    def share(self, count: int) -> Tensor | float:
-        """What makes the mean of the processes' means the mean over all of them.
-
-        DDP averages gradients as if every process had seen equally many words. ``count`` words of
-        this process weigh ``count / total * processes``; 1 where there is one process.
-        """
-        processes = self.trainer.world_size
-        if processes == 1:
-            return 1.0
-        mine = torch.tensor(float(count), device=self.device)
-        return mine * processes / self.trainer.strategy.reduce(mine.clone(), reduce_op="sum")
 
     def search_options(self) -> SearchOptions:
         """What validation searches with."""

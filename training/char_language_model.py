@@ -11,22 +11,19 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-import lightning
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from captioner.bundle import find_bundle
 from captioner.errors import InvalidOption
 from captioner.models.char_language_model import CharLanguageModel
 from captioner.recurrent import State, detach
-from captioner.text.characters import Characters
 from training.data.stream import PADDING
-from training.optimiser import scheduled
 from training.settings import CharModelSettings, GenerationSettings, OptimiserSettings
+from training.text_module import TextModule
 
 
-class CharLanguageModule(lightning.LightningModule):
+class CharLanguageModule(TextModule):
     """Trains a :class:`~captioner.models.char_language_model.CharLanguageModel`.
 
     A batch has ``tokens (B, T + 1)``: inputs are all but the last column, targets all but the
@@ -41,6 +38,7 @@ class CharLanguageModule(lightning.LightningModule):
         bundle: a bundle to go on from, by name or directory; it needs data.vocabulary_from.
     """
 
+    task, alphabet_name = "generate", "characters"
     monitor, monitor_mode = "nats", "min"
 
     def __init__(
@@ -50,11 +48,8 @@ class CharLanguageModule(lightning.LightningModule):
         generation: GenerationSettings = GenerationSettings(),  # noqa: B008
         bundle: str | None = None,
     ) -> None:
-        super().__init__()
-        self.network_settings, self.optimiser_settings = network, optimiser
-        self.generation_settings, self.bundle = generation, bundle
-        self.model: CharLanguageModel | None = None
-        self.model_config: dict[str, Any] = {}
+        super().__init__(optimiser, generation, bundle)
+        self.network_settings = network
         # Plain attributes: a state is no parameter, and each process has its own.
         self._state: State | None = None
         self._chunk = 0
@@ -62,36 +57,18 @@ class CharLanguageModule(lightning.LightningModule):
         self._evaluated: State | None = None
         self._totals: dict[str, list[float]] = {}
 
-    @property
-    def data(self) -> Any:
-        """The data module."""
-        return self.trainer.datamodule  # type: ignore[attr-defined]
+    def settings(self) -> dict[str, Any]:
+        """The arguments of :class:`~captioner.models.char_language_model.CharLanguageModel`."""
+        return {"vocabulary_size": len(self.alphabet), **asdict(self.network_settings)}
 
-    def configure_model(self) -> None:
-        """Builds the model once the characters are known."""
-        if self.model is not None:
-            return
-        self.characters: Characters = self.data.characters
-        source = None if self.bundle is None else find_bundle("generate", self.bundle)
-        if source is None:
-            settings = asdict(self.network_settings)
-            self.model_config = {"vocabulary_size": len(self.characters), **settings}
-        else:
-            if source.asset("characters.json") != self.characters.to_json():
-                raise InvalidOption(
-                    f"The data's characters are not those of bundle {self.bundle!r}.",
-                    hint=f"Set data.vocabulary_from to {self.bundle!r}.",
-                )
-            self.model_config = source.model
-        self.model = CharLanguageModel(**self.model_config)
-        if source is not None:
-            source.load_into(self.model)
+    def build(self, arguments: dict[str, Any]) -> CharLanguageModel:
+        """The model."""
+        return CharLanguageModel(**arguments)
 
     # -- training ---------------------------------------------------------------------------
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         """Cross-entropy of the next character, from the state that the chunk before left."""
-        assert self.model is not None
         inputs, targets = batch["tokens"][:, :-1], batch["tokens"][:, 1:]
         state = self._state
         if state is None:  # zeros, not None: a compiled step sees the same types each time
@@ -122,7 +99,6 @@ class CharLanguageModule(lightning.LightningModule):
         self, batch: dict[str, Tensor], batch_index: int, dataloader_idx: int = 0
     ) -> None:
         """Sums nats: of the whole text with the state carried, or of windows by themselves."""
-        assert self.model is not None
         inputs, targets = batch["tokens"][:, :-1], batch["tokens"][:, 1:]
         whole = dataloader_idx == 0
         state = self._evaluated if whole else None
@@ -154,14 +130,6 @@ class CharLanguageModule(lightning.LightningModule):
     test_step = validation_step
     on_test_epoch_end = on_validation_epoch_end
 
-    def configure_optimizers(self) -> Any:
-        """Adam."""
-        assert self.model is not None
-        steps = int(self.trainer.estimated_stepping_batches)
-        groups = [{"params": list(self.model.parameters()), "lr": self.optimiser_settings.lr}]
-        fused = "mixed" not in self.trainer.precision
-        return scheduled(groups, self.optimiser_settings, steps, fused=fused)
-
     # -- checkpoints ------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -174,29 +142,16 @@ class CharLanguageModule(lightning.LightningModule):
         if self._state is not None:
             gathered = [self._gathered(part) for part in self._state]
             stream = {"chunk": self._chunk, "state": gathered}
-        checkpoint["captioner"] = {
-            "task": "generate",
-            "model": self.model_config,
-            "assets": {"characters.json": self.characters.to_json()},
-            "preprocessing": None,
-            "decoding": asdict(self.generation_settings),
-            "stream": stream,
-            "random": self._gathered(torch.get_rng_state().to(self.device)),
-        }
+        super().on_save_checkpoint(checkpoint)
+        random = self._gathered(torch.get_rng_state().to(self.device))
+        checkpoint["captioner"] |= {"stream": stream, "random": random}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Goes on at the chunk, with the state, that the checkpoint has of this process."""
-        stored = checkpoint.get("captioner")
-        if stored is None or stored.get("task") != "generate":
-            raise InvalidOption("This checkpoint is not one of a character model.")
+        super().on_load_checkpoint(checkpoint)
         if self.model is None:
             return
-        if stored["assets"]["characters.json"] != self.characters.to_json():
-            raise InvalidOption(
-                "The checkpoint's characters are not those of this text.",
-                hint="Resume with the text that it was trained on, or go on from an exported "
-                "bundle (model.bundle, data.vocabulary_from).",
-            )
+        stored = checkpoint["captioner"]
         if not self.trainer.training:
             return
         rank, stream = self.trainer.global_rank, stored["stream"]

@@ -12,8 +12,9 @@ from captioner.errors import DataError, InvalidOption
 from captioner.metrics.segments import IGNORED
 from captioner.models.video_labeller import VideoClassifier
 from training.frame_metrics import ClipMetrics
+from training.processes import share
 from training.settings import ClassifierSettings, OptimiserSettings
-from training.video_module import PRETRAINED, VideoModule, share
+from training.video_module import PRETRAINED, VideoModule
 
 
 class ClipsModule(VideoModule):

@@ -15,8 +15,9 @@ from captioner.models.frame_losses import frame_loss
 from captioner.models.smoothing import hysteresis, viterbi, viterbi_labels
 from captioner.models.video_labeller import VideoLabeller
 from training.frame_metrics import FrameMetrics
+from training.processes import share
 from training.settings import FrameDecodingSettings, LabellerSettings, OptimiserSettings
-from training.video_module import PRETRAINED, VideoModule, share, without_padding
+from training.video_module import PRETRAINED, VideoModule, without_padding
 
 
 class FramesModule(VideoModule):

@@ -17,6 +17,7 @@ from captioner.errors import InvalidOption
 from captioner.metrics import CiderD
 from captioner.search import Hypothesis, SearchOptions, search
 from training.caption import CaptionModule
+from training.processes import share
 
 END = "<end>"
 
@@ -78,7 +79,7 @@ class SelfCriticalModule(CaptionModule):
         log_probs = (decoder.logits(read) / self.temperature).log_softmax(2)
         chosen = log_probs.gather(2, tokens[:, 1:].unsqueeze(2)).squeeze(2)
         loss = -(advantage.view(-1, 1) * chosen * real).sum() / real.sum()
-        loss = loss * self.share(int(real.sum()))
+        loss = loss * share(self, real.sum())
         self.log("reward", rewards.mean(), prog_bar=True, batch_size=len(found))
         return loss
 

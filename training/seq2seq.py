@@ -9,17 +9,14 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-import lightning
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from captioner.bundle import find_bundle
 from captioner.errors import InvalidOption
 from captioner.models.seq2seq import Seq2Seq
 from captioner.search import SearchOptions
-from captioner.text.pieces import Pieces
-from training.optimiser import scheduled
+from training.processes import share
 from training.settings import (
     DecoderSettings,
     OptimiserSettings,
@@ -27,10 +24,10 @@ from training.settings import (
     TranslationSearch,
 )
 from training.text_metrics import TranslationMetrics
-from training.video_module import share
+from training.text_module import TextModule
 
 
-class Seq2SeqModule(lightning.LightningModule):
+class Seq2SeqModule(TextModule):
     """Trains a :class:`~captioner.models.seq2seq.Seq2Seq`.
 
     Args:
@@ -44,6 +41,7 @@ class Seq2SeqModule(lightning.LightningModule):
             decoder's settings. It needs data.vocabulary_from, so that pieces keep their numbers.
     """
 
+    task, alphabet_name = "translate", "pieces"
     monitor = "BLEU"
 
     def __init__(
@@ -58,51 +56,30 @@ class Seq2SeqModule(lightning.LightningModule):
         label_smoothing: float = 0.1,
         bundle: str | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(optimiser, search, bundle)
         if not 0 <= label_smoothing < 1:
             raise InvalidOption(f"label_smoothing is {label_smoothing}.", hint="From 0 up to 1.")
         self.source_settings, self.decoder_settings, self.tied = source, decoder, tied
-        self.optimiser_settings, self.search_settings = optimiser, search
-        self.label_smoothing, self.bundle = label_smoothing, bundle
-        self.model: Seq2Seq | None = None
-        self.model_config: dict[str, Any] = {}
+        self.label_smoothing = label_smoothing
         self.metrics = TranslationMetrics()
 
-    @property
-    def data(self) -> Any:
-        """The data module."""
-        return self.trainer.datamodule  # type: ignore[attr-defined]
+    def settings(self) -> dict[str, Any]:
+        """The arguments of :class:`~captioner.models.seq2seq.Seq2Seq`."""
+        return {
+            "source": asdict(self.source_settings),
+            "decoder": asdict(self.decoder_settings) | {"tied": self.tied},
+            "vocabulary_size": len(self.alphabet),
+            "tied": self.tied,
+        }
 
-    def configure_model(self) -> None:
-        """Builds the model once the pieces are known."""
-        if self.model is not None:
-            return
-        self.pieces: Pieces = self.data.pieces
-        source = None if self.bundle is None else find_bundle("translate", self.bundle)
-        if source is None:
-            decoder = asdict(self.decoder_settings) | {"tied": self.tied}
-            self.model_config = {
-                "source": asdict(self.source_settings),
-                "decoder": decoder,
-                "vocabulary_size": len(self.pieces),
-                "tied": self.tied,
-            }
-        else:
-            if source.asset("pieces.json") != self.pieces.to_json():
-                raise InvalidOption(
-                    f"The data's pieces are not those of bundle {self.bundle!r}.",
-                    hint=f"Set data.vocabulary_from to {self.bundle!r}.",
-                )
-            self.model_config = source.model
-        self.model = Seq2Seq(**self.model_config)
-        if source is not None:
-            source.load_into(self.model)
+    def build(self, arguments: dict[str, Any]) -> Seq2Seq:
+        """The translator."""
+        return Seq2Seq(**arguments)
 
     # -- steps ------------------------------------------------------------------------------
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         """Cross-entropy of the next piece, smoothed."""
-        assert self.model is not None
         inputs, targets = batch["tokens"][:, :-1], batch["tokens"][:, 1:]
         steps = torch.arange(inputs.shape[1], device=inputs.device)
         real = steps < batch["lengths"].unsqueeze(1)
@@ -112,17 +89,16 @@ class Seq2SeqModule(lightning.LightningModule):
         plain = functional.nll_loss(log_probs, pieces)
         loss = (1 - self.label_smoothing) * plain - self.label_smoothing * log_probs.mean()
         self.log("train_loss", plain.detach(), prog_bar=True, batch_size=len(inputs))
-        return loss * share(self, torch.tensor(len(pieces), device=self.device))
+        return loss * share(self, len(pieces))
 
     def translations(self, batch: dict[str, Tensor], options: SearchOptions) -> list[str]:
         """Detokenised translations by free-running search."""
-        assert self.model is not None
         found = self.model.translate(batch["sources"], batch["source_lengths"], options)
-        return [self.pieces.decode(best[0].ids) for best in found]
+        return [self.alphabet.decode(best[0].ids) for best in found]
 
     def search_options(self) -> SearchOptions:
         """What validation searches with."""
-        return SearchOptions(**asdict(self.search_settings))
+        return SearchOptions(**asdict(self.decoding_settings))
 
     def _score(self, batch: dict[str, Tensor], split: str) -> None:
         indices = batch["index"].tolist()
@@ -158,34 +134,8 @@ class Seq2SeqModule(lightning.LightningModule):
             rank_zero_only=False,
         )
 
-    def configure_optimizers(self) -> Any:
-        """Adam."""
-        assert self.model is not None
-        steps = int(self.trainer.estimated_stepping_batches)
-        groups = [{"params": list(self.model.parameters()), "lr": self.optimiser_settings.lr}]
-        fused = "mixed" not in self.trainer.precision
-        return scheduled(groups, self.optimiser_settings, steps, fused=fused)
-
-    # -- checkpoints ------------------------------------------------------------------------
-
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds what a bundle needs, in plain types."""
+        """Adds what a bundle needs, the languages too."""
+        super().on_save_checkpoint(checkpoint)
         pair = dict(zip(("source", "target"), self.data.languages, strict=True))
-        checkpoint["captioner"] = {
-            "task": "translate",
-            "model": self.model_config,
-            "assets": {"pieces.json": self.pieces.to_json(), "pair.json": json.dumps(pair)},
-            "preprocessing": None,
-            "decoding": asdict(self.search_settings),
-        }
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuses a checkpoint whose pieces are others than the data's."""
-        stored = checkpoint.get("captioner")
-        if stored is None or stored.get("task") != "translate":
-            raise InvalidOption("This checkpoint is not one of a translator.")
-        if self.model is not None and stored["assets"]["pieces.json"] != self.pieces.to_json():
-            raise InvalidOption(
-                "The checkpoint's pieces are not those of this data.",
-                hint="Resume with the files and vocabulary_size that it was trained with.",
-            )
+        checkpoint["captioner"]["assets"]["pair.json"] = json.dumps(pair)

@@ -79,16 +79,12 @@ class SentenceEncoderSettings:
 
 
 @dataclass
-class TranslationSearch:
+class TranslationSearch(ValidationSearch):
     """The search that validation and test translate with, and the bundle's default."""
 
     num_beams: int = 5
     length_penalty: float = 1.0
     max_tokens: int = 100
-    min_tokens: int = 0
-    no_repeat_ngram_size: int = 0
-    exact: bool = False
-    """As of :class:`ValidationSearch`."""
 
 
 @dataclass

@@ -9,7 +9,6 @@ from dataclasses import asdict
 from typing import Any
 
 import lightning
-import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torchmetrics import Metric
@@ -228,15 +227,3 @@ class VideoModule(lightning.LightningModule, ABC):
 def without_padding(values: Tensor, lengths: Tensor) -> Iterator[Tensor]:
     """``(B, T, …)`` -> each row up to its length."""
     return (row[:length] for row, length in zip(values, lengths.tolist(), strict=True))
-
-
-def share(module: lightning.LightningModule, count: Tensor) -> Tensor | float:
-    """What makes the mean of the processes' means the mean over all that they count.
-
-    DDP averages gradients as if every process had seen as much; ``count`` is what this one has.
-    """
-    processes = module.trainer.world_size
-    if processes == 1:
-        return 1.0
-    total = module.trainer.strategy.reduce(count.clone().float(), reduce_op="sum")
-    return count.float() * processes / torch.clamp(total, min=1)
