@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from captioner.bundle import Bundle
-from captioner.errors import InvalidOption, UnknownOption
+from captioner.errors import InvalidOption
 from captioner.models.captioner import Captioner
 from captioner.models.decoder import Decoder
 from captioner.search import Hypothesis, SearchOptions, search
@@ -24,6 +24,7 @@ from captioner.tasks.description import (
     check_vocabulary_size,
     trusted_confidence,
 )
+from captioner.tasks.named_options import named_options
 from captioner.tasks.options import CaptionOptions, CaptionResult, RankedCaption, Word
 from captioner.tasks.shared_encoder import shared_encoder
 from captioner.text.words import join
@@ -75,13 +76,7 @@ class CaptionTask:
         Options are those of :class:`CaptionOptions`. One photo gives a :class:`CaptionResult`, a
         list a list.
         """
-        unknown = set(options) - set(CaptionOptions.__dataclass_fields__)
-        if unknown:
-            raise UnknownOption(
-                f"There is no option {min(unknown)!r}.",
-                hint=f"Options: {', '.join(CaptionOptions.__dataclass_fields__)}.",
-            )
-        chosen = CaptionOptions(**options).check()
+        chosen = named_options(CaptionOptions, options).check()
         if isinstance(photos, (str, Path, bytes, Image.Image)):
             return self.caption([self.open(photos)], chosen)[0]
         return self.caption([self.open(photo) for photo in photos], chosen)

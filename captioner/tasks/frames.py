@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from captioner.bundle import Bundle, find_bundle
-from captioner.errors import UnknownOption, UserError
+from captioner.errors import UserError
 from captioner.models.frames import FrameLabeller
 from captioner.models.video_labeller import FRAME_ENCODERS, VideoLabeller, frame_features
 from captioner.tasks.caption import CaptionTask
@@ -19,6 +19,7 @@ from captioner.tasks.frame_captions import SegmentCaptions
 from captioner.tasks.frame_decoding import Decider, FrameDecoding
 from captioner.tasks.frame_options import FrameLabels, FrameOptions, FramesResult
 from captioner.tasks.frame_stream import FrameStream
+from captioner.tasks.named_options import named_options
 from captioner.tasks.shared_encoder import shared_encoder
 from captioner.vision.encoder import ResNetEncoder
 from captioner.vision.sources import VideoFile
@@ -68,13 +69,7 @@ class FramesTask:
         Options are those of :class:`FrameOptions`. Raises the
         :class:`~captioner.errors.VideoError` family.
         """
-        unknown = set(options) - set(FrameOptions.__dataclass_fields__)
-        if unknown:
-            raise UnknownOption(
-                f"There is no option {min(unknown)!r}.",
-                hint=f"Options: {', '.join(FrameOptions.__dataclass_fields__)}.",
-            )
-        with self.stream(video, FrameOptions(**options), limits=limits) as stream:
+        with self.stream(video, named_options(FrameOptions, options), limits=limits) as stream:
             frames = [event for event in stream if isinstance(event, FrameLabels)]
             return FramesResult(frames, stream.summary())
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from captioner.bundle import Bundle
-from captioner.errors import BundleError, DataError, UnknownModel, UnknownOption
+from captioner.errors import BundleError, DataError, UnknownModel
 from captioner.explain.units.recording import locate, watch
 from captioner.models.char_language_model import CharLanguageModel
 from captioner.recurrent import State
@@ -24,6 +24,7 @@ from captioner.tasks.generate_options import (
     Generation,
     GenerationEnd,
 )
+from captioner.tasks.named_options import named_options
 from captioner.text.characters import Characters
 
 # Where a bundle says nothing: at 1 a model's every slip is said, at 0 it goes round in circles.
@@ -200,13 +201,9 @@ class GenerateTask:
         **options: Any,
     ) -> GenerationStream:
         """The same, each character when it is asked for."""
-        unknown = set(options) - set(GenerateOptions.__dataclass_fields__)
-        if unknown:
-            raise UnknownOption(
-                f"There is no option {min(unknown)!r}.",
-                hint=f"Options: {', '.join(GenerateOptions.__dataclass_fields__)}.",
-            )
-        return self.generator(model).stream(prompt, GenerateOptions(**options), state=state)
+        return self.generator(model).stream(
+            prompt, named_options(GenerateOptions, options), state=state
+        )
 
     def generator(self, model: str | None = None) -> CharGenerator:
         """The model of this name, or the first."""

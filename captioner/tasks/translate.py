@@ -15,7 +15,6 @@ from captioner.errors import (
     DataError,
     EmptyText,
     TextError,
-    UnknownOption,
     UnsupportedPair,
 )
 from captioner.models.decoder import Decoder
@@ -23,6 +22,7 @@ from captioner.models.sentence_encoder import SentenceEncoder
 from captioner.models.seq2seq import SPECIAL_IDS, Seq2Seq, pad_sources
 from captioner.search import Hypothesis, SearchOptions
 from captioner.tasks.description import build, check_keys, wrong
+from captioner.tasks.named_options import named_options
 from captioner.tasks.translate_options import (
     Alternative,
     SentenceAttention,
@@ -202,13 +202,7 @@ class TranslateTask:
         where only one pair fits. Raises :class:`~captioner.errors.UnsupportedPair`, and
         :class:`~captioner.errors.EmptyText` for one blank text.
         """
-        unknown = set(options) - set(TranslateOptions.__dataclass_fields__)
-        if unknown:
-            raise UnknownOption(
-                f"There is no option {min(unknown)!r}.",
-                hint=f"Options: {', '.join(TranslateOptions.__dataclass_fields__)}.",
-            )
-        chosen = TranslateOptions(**options).check()
+        chosen = named_options(TranslateOptions, options).check()
         translator = self.translator(source, target)
         if isinstance(texts, str):
             if not texts.strip():

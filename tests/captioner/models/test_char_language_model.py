@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from captioner.bundle import open_bundle, write_bundle
+from captioner.bundle import open_bundle
 from captioner.errors import InvalidOption
 from captioner.models.aligned import TokenLabeller
 from captioner.models.char_language_model import SHORT, CharLanguageModel
@@ -126,25 +126,11 @@ def test_a_loss_behind_the_cut_knows_the_values_but_not_the_gradient_before_it()
     assert not torch.equal(model(TEXT)[0][:, 4:], model(changed)[0][:, 4:])
 
 
-def test_saved_is_loaded(tmp_path: Path) -> None:
+def test_saved_is_loaded(make_generate_bundle: Any, tmp_path: Path) -> None:
     config = {"vocabulary_size": V, "hidden_size": 13, "embedding_size": 5}
     model = CharLanguageModel(**config).eval()
-    path = write_bundle(
-        tmp_path,
-        name="generate",
-        version="1",
-        task="generate",
-        model=config,
-        state=model.state_dict(),
-        assets={"characters.json": "{}"},
-        preprocessing=None,
-        decoding={},
-        metrics={},
-        card={"licence": "none"},
-        readme="",
-        licence="",
-        storage="float32",
-    )
+    state = model.state_dict()
+    path = make_generate_bundle(tmp_path, model=config, state=state, storage="float32")
     bundle = open_bundle(path)
     again = CharLanguageModel(**bundle.model).eval()
     bundle.load_into(again)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from captioner.bundle import open_bundle, write_bundle
+from captioner.bundle import open_bundle
 from captioner.errors import InvalidOption
 from captioner.models.seq2seq import Seq2Seq, pad_sources
 from captioner.search import SearchOptions
@@ -142,27 +142,13 @@ def test_embeddings_of_different_sizes_are_not_tied() -> None:
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_saved_is_loaded(tmp_path: Path, tied: bool) -> None:
+def test_saved_is_loaded(make_translate_bundle: Any, tmp_path: Path, tied: bool) -> None:
     source = {"hidden_size": 12, "embedding_size": 10}
     decoder = {"hidden_size": 14, "embedding_size": 10, "attention_size": 8}
     config = {"source": source, "decoder": decoder, "vocabulary_size": V, "tied": tied}
     model = Seq2Seq(**config).eval()
-    path = write_bundle(
-        tmp_path,
-        name="translate-de-en",
-        version="1",
-        task="translate",
-        model=config,
-        state=model.state_dict(),
-        assets={"pieces.json": "{}"},
-        preprocessing=None,
-        decoding={},
-        metrics={},
-        card={"licence": "none"},
-        readme="",
-        licence="",
-        storage="float32",
-    )
+    state = model.state_dict()
+    path = make_translate_bundle(tmp_path, model=config, state=state, storage="float32")
     bundle = open_bundle(path)
     again = Seq2Seq(**bundle.model).eval()
     bundle.load_into(again)
