@@ -3,13 +3,16 @@
 At the few rows of a photo's beams a matrix product costs its call and the reading of its matrix,
 hardly the arithmetic. Products of the same vector are therefore one: ``h`` meets the attention's
 query and gate and the cell's ``W_hh``, what was seen meets ``W_ih`` and the read-out. Of a token,
-all that does not depend on the state is looked up.
+all that does not depend on the state is looked up, if its table is not too large.
 
 At many rows the arithmetic costs. Rows that go on from one state share all products but the last
 two, which know the token.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -21,12 +24,15 @@ from captioner.recurrent.linear import PackedLinear
 from captioner.recurrent.lstm_scan import lstm_update
 from captioner.search.model import Memory, Step
 
+# Tokens for each number of an embedding: with more, the table is not worth its memory.
+LOOKED_UP = 10
+
 
 class FrozenStep:
     """``advance`` of :class:`~captioner.models.decoder.Decoder`, from copies of its weights.
 
-    ``table (V, gates + read)``: for each token ``W_xh E + b`` of all gates, and ``E`` with the bias
-    of the read-out.
+    ``token``: ids ``(N,)`` -> ``(N, gates + read)``, ``W_xh E + b`` of all gates, and ``E`` with
+    the bias of the read-out.
     """
 
     def __init__(
@@ -43,8 +49,17 @@ class FrozenStep:
         query, gate, gates = attention.query, attention.gate, len(cell.weight_hh)
         self.of_hidden = [query.out_features, gate.out_features, gates]
         self.of_token = [gates, read.out_features]
-        projected = cell.project_inputs(embedding.weight)
-        self.table = torch.cat([projected, embedding.weight + read.bias], 1)
+        embeddings, size = embedding.weight.detach(), embedding.embedding_dim
+        bias = cell.project_inputs(embeddings.new_zeros(1, size))[0]
+        itself = torch.eye(size, device=bias.device, dtype=bias.dtype)
+        of_embedding = PackedLinear(
+            torch.cat([cell.weight_ih, itself]), torch.cat([bias, read.bias])
+        )
+        self.token: Callable[[Tensor], Tensor] = (
+            partial(torch.index_select, of_embedding(embeddings), 0)
+            if len(embeddings) <= LOOKED_UP * size
+            else lambda tokens: of_embedding(embeddings.index_select(0, tokens))
+        )
         biases = [
             query.weight.new_zeros(query.out_features),
             gate.bias,
@@ -76,7 +91,7 @@ class FrozenStep:
         if parents is not None:
             sums, late = select((sums, late), parents)
             state = select(state, parents)
-        sums.add_(self.table.index_select(0, tokens))
+        sums.add_(self.token(tokens))
         gates, read = sums.split_with_sizes(self.of_token, 1)
         after = lstm_update(gates, state[1]) if self.is_lstm else gru_update(gates, late, state[0])
         read = read.add(self.read(after[0]))

@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from captioner.models.decoder import Decoder
+from captioner.models.frozen_step import LOOKED_UP
 from captioner.recurrent import select
 from captioner.search import SearchOptions, search
 
@@ -67,6 +68,17 @@ def test_rows_that_go_on_from_one_state_may_share_it(settings: dict[str, object]
         torch.testing.assert_close((shared.logits, *shared.state), (own.logits, *own.state))
         torch.testing.assert_close(shared.weights, own.weights)
         decoder.frozen()
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_a_vocabulary_too_large_for_a_table_says_the_same(cell: str) -> None:
+    decoder = _decoder(attention="soft", cell=cell, embedding_size=1)
+    assert decoder.vocabulary_size > LOOKED_UP * 1
+    memory, tokens = decoder.memory(torch.randn(2, 9, 6)), torch.tensor([3, 8])
+    with torch.no_grad():
+        plain = decoder.advance(tokens, decoder.begin(memory), memory).logits
+        frozen = decoder.frozen().advance(tokens, decoder.begin(memory), memory).logits
+    assert torch.allclose(plain, frozen, atol=1e-5)
 
 
 @pytest.mark.parametrize("settings", KINDS, ids=str)
