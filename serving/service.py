@@ -39,7 +39,7 @@ app = create_app(settings)
         # One heap for all threads: under load it saves a tenth of the memory, and no time.
         {"name": "MALLOC_ARENA_MAX", "value": "1"},
         # Made kernels are kept for each shape, megabytes of them, were there no end to it.
-        {"name": "ONEDNN_PRIMITIVE_CACHE_CAPACITY", "value": "128"},
+        {"name": "ONEDNN_PRIMITIVE_CACHE_CAPACITY", "value": "64"},
         # Idle threads sleep instead of spinning: where others want the cores too, and here decoding
         # always does, spinning halves the throughput.
         {"name": "OMP_WAIT_POLICY", "value": "PASSIVE"},

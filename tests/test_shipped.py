@@ -80,6 +80,7 @@ def test_its_card_is_that_of_its_config(name: str) -> None:
         "caption": "caption/card",
         "frames": "frames/card",
         "shakespeare": "charlm/card_shakespeare",
+        "source-c": "charlm/card_kernel",
         "translate-de-en": "seq2seq/card_de_en",
         "translate-en-de": "seq2seq/card_en_de",
     }
@@ -112,7 +113,7 @@ def test_the_labellers_own_part_is_small() -> None:
     assert _size((BUNDLES / "frames").iterdir()) <= 4 * MB
 
 
-TEXT = ["translate-de-en", "translate-en-de", "shakespeare"]
+TEXT = ["translate-de-en", "translate-en-de", "shakespeare", "source-c"]
 
 
 def test_text_bundles_together_are_no_larger_than_promised() -> None:
