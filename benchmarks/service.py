@@ -37,8 +37,12 @@ CLIENTS = 16
 READY_WITHIN_S = 120
 STOPPED_WITHIN_S = 40
 IDLE_S = 3
-# What serving/service.py gives its workers. Both are read once, when a process begins.
-WORKER = {"MALLOC_ARENA_MAX": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+# What serving/service.py gives its workers. All are read once, when a process begins.
+WORKER = {
+    "MALLOC_ARENA_MAX": "1",
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64",
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
 
 
 @dataclass(frozen=True)
