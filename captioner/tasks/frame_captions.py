@@ -17,7 +17,7 @@ KEPT_PICTURES = 256
 class SegmentCaptions:
     """Captions for pixels that were made for the labeller's encoder.
 
-    ``captioner`` may be used by many, and takes one batch at a time.
+    ``captioner`` may be used by many; ``lock`` leaves the cores to one batch of theirs at a time.
     """
 
     def __init__(

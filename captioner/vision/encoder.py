@@ -23,7 +23,7 @@ Output = Literal["pooled", "grid"]
 STAGES = ("stem", "layer1", "layer2", "layer3", "layer4")
 
 # Images that a core's cache and the heap like better than a large batch: the maps of 4 are 13 MB at
-# their largest, and 32 by four are an eighth faster than 32 at once.
+# their largest, and 32 by four were an eighth faster than 32 at once (timed by hand, two cores).
 CPU_IMAGES = 4
 
 

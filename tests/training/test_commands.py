@@ -23,31 +23,27 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 Run = Callable[..., Any]
 
 
-def test_the_command_line_is_a_process_of_its_own(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "training", "export", "--checkpoint", "none", "--card", "none"],
-        cwd=tmp_path,
+def _process(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "training", *arguments],
+        cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
+
+
+def test_the_command_line_is_a_process_of_its_own(tmp_path: Path) -> None:
+    done = _process(tmp_path, "export", "--checkpoint", "none", "--card", "none")
     assert done.returncode == 2
     assert "There is no checkpoint 'none'" in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_a_process_is_not_told_how_to_call_lightning_from_python(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "training", "fit", "--print_config"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = _process(tmp_path, "fit", "--print_config")
     assert done.returncode == 0
     assert "LightningCLI" not in done.stderr
 
