@@ -230,7 +230,7 @@ def write_bundle(
     path.mkdir(parents=True, exist_ok=True)
     encoder = {n.removeprefix(ENCODER): v for n, v in state.items() if n.startswith(ENCODER)}
     rest = {n: v for n, v in state.items() if not n.startswith(ENCODER)}
-    save_file(pack(rest, storage), path / "weights.safetensors")
+    _save(pack(rest, storage), path / "weights.safetensors")
     for file, text in assets.items():
         (path / file).write_text(text, "utf-8")
     (path / "README.md").write_text(readme, "utf-8")
@@ -252,13 +252,21 @@ def write_bundle(
         shared = path.parent / "encoders"
         shared.mkdir(exist_ok=True)
         partial = shared / f"{os.getpid()}.partial"
-        save_file(pack(encoder, storage), partial)
+        _save(pack(encoder, storage), partial)
         digest = _sha256(partial)
         partial.replace(shared / f"{digest}.safetensors")
         description["encoder"] = digest
     text = json.dumps(description, indent=1, ensure_ascii=False, sort_keys=True)
     (path / "bundle.json").write_text(text + "\n", "utf-8")
     return path
+
+
+def _save(tensors: dict[str, Tensor], path: Path) -> None:
+    """Writes a file that others may read as they may the bundle's other files."""
+    path.touch()
+    mode = path.stat().st_mode
+    save_file(tensors, path)  # which leaves it to its owner only
+    path.chmod(mode)
 
 
 def bundle_directories() -> list[Path]:

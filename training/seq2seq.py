@@ -138,4 +138,6 @@ class Seq2SeqModule(TextModule):
         """Adds what a bundle needs, the languages too."""
         super().on_save_checkpoint(checkpoint)
         pair = dict(zip(("source", "target"), self.data.languages, strict=True))
-        checkpoint["captioner"]["assets"]["pair.json"] = json.dumps(pair)
+        checkpoint["captioner"]["assets"]["pair.json"] = json.dumps(
+            {**pair, "said": self.data.said}
+        )

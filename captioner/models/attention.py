@@ -48,20 +48,22 @@ class SoftAttention(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """:meth:`forward` without its gate, from ``W_h h (B * K, A)``."""
         images, positions, _ = features.shape
-        energy = self._energy(keys.unsqueeze(1) + query.reshape(images, -1, 1, keys.shape[2]))
+        energy = self._energy(keys, query.reshape(images, -1, keys.shape[2]))
         if mask is not None:
             energy = energy.masked_fill(~mask.unsqueeze(1), float("-inf"))
         weights = energy.softmax(2)
         seen = torch.bmm(weights, features).flatten(0, 1)  # (B * K, D)
         return seen, weights.view(-1, positions)
 
-    def _energy(self, sums: Tensor) -> Tensor:
-        """``w · tanh(x)``: ``(B, K, P, A)`` -> ``(B, K, P)``, up to a constant without gradients.
+    def _energy(self, keys: Tensor, query: Tensor) -> Tensor:
+        """``w · tanh(k + q)``: ``(B, P, A)``, ``(B, K, A)`` -> ``(B, K, P)``.
 
-        ``tanh x = 2σ(2x) - 1``, and the 1 falls out of the softmax: torch's sigmoid costs a sixth.
+        Without gradients up to a constant: ``tanh x = 2σ(2x) - 1``, the 1 falls out of the softmax,
+        and torch's sigmoid costs a sixth.
         """
         if torch.is_grad_enabled():
-            energy: Tensor = self.energy(torch.tanh(sums))
+            energy: Tensor = self.energy(torch.tanh(keys.unsqueeze(1) + query.unsqueeze(2)))
         else:
-            energy = self.energy(sums.mul_(2).sigmoid_()).mul_(2)
+            doubled = torch.add(keys.mul(2).unsqueeze(1), query.unsqueeze(2), alpha=2)
+            energy = self.energy(doubled.sigmoid_()).mul_(2)
         return energy.squeeze(3)

@@ -10,6 +10,7 @@ P positions, D feature size, H state, V words.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -204,6 +205,31 @@ class Decoder(nn.Module):
 
     def _scaled(self, features: Tensor) -> Tensor:
         return functional.normalize(features, dim=2) if self.normalise else features
+
+    def keep_tokens(self, ids: Sequence[int]) -> None:
+        """From now on there are these tokens only, numbered by their places: a shorter read-out.
+
+        For inference: what was one with the embedding (``tied``, or another network's) no longer
+        is. Raises :class:`InvalidOption` where start or end is missing or an id is none.
+        """
+        if not {self.start_id, self.end_id} <= set(ids) <= set(range(self.vocabulary_size)):
+            raise InvalidOption(
+                "The tokens to keep lack start or end, or are not in the vocabulary.",
+                hint=f"Ids below {self.vocabulary_size}, with {self.start_id} and {self.end_id}.",
+            )
+        place = {token: place for place, token in enumerate(ids)}
+        rows = torch.tensor(ids, device=self.words.weight.device)
+        old = self.embedding.weight, self.words.weight, self.words.bias
+        embedding, weight, bias = (
+            nn.Parameter(part.detach().index_select(0, rows), requires_grad=False) for part in old
+        )
+        if old[0] is old[1]:
+            weight = embedding
+        self.embedding.num_embeddings = self.words.out_features = len(ids)
+        self.embedding.weight, self.words.weight, self.words.bias = embedding, weight, bias
+        self.vocabulary_size = len(ids)
+        self.start_id, self.end_id = place[self.start_id], place[self.end_id]
+        self.forbidden_ids = tuple(place[i] for i in self.forbidden_ids if i in place)
 
     def frozen(self) -> Decoder:
         """Itself, for inference: matrices are packed; see :class:`FrozenStep`."""

@@ -10,6 +10,7 @@ Letters: B sentences, S source tokens, N = B rows of targets, T target tokens, V
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -60,6 +61,7 @@ class Seq2Seq(nn.Module):
                     hint="The same embedding_size for source and decoder, or tied: false.",
                 )
             self.source.embedding.weight = self.decoder.embedding.weight
+        self._said: Sequence[int] | None = None  # whose numbers the decoder's tokens are
 
     def features(self, sources: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor | None]:
         """What the decoder is about, and which of it counts: ``(B, P, D)``, ``(B, P)`` or None.
@@ -102,15 +104,36 @@ class Seq2Seq(nn.Module):
 
         ``keep_weights``: each hypothesis has where it looked, ``(tokens, S)``.
         """
-        return search(
-            self.decoder, self.memory(sources, lengths), options, keep_weights=keep_weights
-        )
+        memory, said = self.memory(sources, lengths), self._said
+        if said is None:
+            return search(self.decoder, memory, options, keep_weights=keep_weights)
+        found = search(self.decoder, memory, _among(said, options), keep_weights=keep_weights)
+        for hypothesis in (each for best in found for each in best):
+            hypothesis.ids = [said[token] for token in hypothesis.ids]
+        return found
 
-    def frozen(self) -> Seq2Seq:
-        """Itself, for inference: matrices packed, tokens looked up; see :meth:`Decoder.frozen`."""
+    def frozen(self, said: Sequence[int] | None = None) -> Seq2Seq:
+        """Itself, for inference: matrices packed, tokens looked up; see :meth:`Decoder.frozen`.
+
+        ``said``: the only tokens that it shall say, with start and end. Where two languages share
+        a vocabulary, a third of it is the source's alone; without it each step is as much faster.
+        """
         self.eval()
+        if said is not None and self._said is None:
+            self.decoder.keep_tokens(said)
+            self._said = tuple(said)
         self.decoder.frozen()
         return self
+
+
+def _among(said: Sequence[int], options: SearchOptions) -> SearchOptions:
+    """The same options in the numbers that a decoder has which says ``said`` only."""
+    place = {token: place for place, token in enumerate(said)}
+    lost = [token for token in options.prefix if token not in place]
+    if lost:
+        raise InvalidOption(f"The prefix has the token {lost[0]}, which is never said.")
+    banned = tuple(place[token] for token in options.banned_ids if token in place)
+    return replace(options, banned_ids=banned, prefix=tuple(place[t] for t in options.prefix))
 
 
 def pad_sources(sentences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from captioner.search.constraints import Constraints, best_tokens
 from captioner.search.model import Memory, TokenModel
@@ -51,11 +53,8 @@ def beam_search(
     totals = walk.log_probs[:, None]
     while True:
         allowed = constraints.apply(walk.advance(), walk.step, walk.history)
-        # Each beam has one end at most, and ends leave: one more than the beams is enough.
-        best, ids = best_tokens(allowed, 1 if options.num_beams == 1 else options.num_beams + 1)
-        log_probs = best.double().cpu().numpy()
-        walk.check(log_probs[:, 0])
-        candidates = _continuations(totals, log_probs, ids.cpu().numpy(), options.num_beams)
+        candidates = _continuations(allowed, totals, options.num_beams)
+        walk.check(candidates.totals[:, 0])
         candidates = _collect_ends(candidates, model.end_id, walk, found, options.num_beams)
         if walk.step == options.max_tokens:
             found.cut(walk.images, walk.step, totals)
@@ -70,15 +69,20 @@ def beam_search(
     return found.hypotheses(walk.trace)
 
 
-def _continuations(totals: Numbers, log_probs: Numbers, ids: Indices, beams: int) -> Candidates:
-    """Of beams worth ``totals (A, width)``, given each row's best tokens ``(rows, n)``."""
+def _continuations(log_probs: Tensor, totals: Numbers, beams: int) -> Candidates:
+    """The best of beams worth ``totals (A, width)``, followed by ``log_probs (A * width, V)``."""
+    size = log_probs.shape[1]
     images, width = totals.shape
-    each = log_probs.shape[1]
-    sums = totals.repeat(each, 1) + log_probs.reshape(images, -1)
-    # Stable: of equal ones the better beam's comes first, then the lower id.
-    order = np.argsort(-sums, axis=1, kind="stable")[:, : 2 * beams]
-    places = order + np.arange(0, sums.size, width * each)[:, None]
-    return Candidates(sums.take(places), places // each, ids.take(places), log_probs.take(places))
+    if beams == 1:
+        best, ids = best_tokens(log_probs, 1)
+        each = best.double().cpu().numpy()
+        return Candidates(totals + each, np.arange(images)[:, None], ids.cpu().numpy(), each)
+    # Each beam has one end at most, and ends leave: twice the beams is enough.
+    worth = torch.from_numpy(totals).to(log_probs.device)
+    best, ids = best_tokens(log_probs, 2 * beams, worth)
+    each = log_probs.view(images, -1).gather(1, ids).double().cpu().numpy()
+    places = ids.cpu().numpy() + np.arange(0, log_probs.numel(), width * size)[:, None]
+    return Candidates(best.cpu().numpy(), *np.divmod(places, size), each)
 
 
 def _collect_ends(
@@ -106,5 +110,6 @@ def _move(walk: Walk, candidates: Candidates, alive: NDArray[np.bool_]) -> Numbe
         alive, candidates = alive[kept], candidates.at(kept)
     alive = alive[:, :width]
     totals, parents, tokens, log_probs = candidates.at(slice(None), slice(width))
-    walk.move(parents, tokens, log_probs)
+    # What is not alive shares the state of its image's best: it costs little, and is never read.
+    walk.move(np.where(alive, parents, parents[:, :1]), tokens, log_probs)
     return np.where(alive, totals, _NEVER)

@@ -65,12 +65,12 @@ class Walk:
         return logits.log_softmax(1)
 
     def check(self, log_probs: Numbers) -> None:
-        """Raises :class:`CaptionerError` if one of ``(rows,)`` is not a number."""
+        """Raises :class:`CaptionerError` if one of ``(rows,)``, or ``(images,)``, is no number."""
         if np.isnan(log_probs).any():
-            row = int(np.isnan(log_probs).argmax())
+            place = int(np.isnan(log_probs).argmax()) * len(self.images) // len(log_probs)
             raise CaptionerError(
                 f"The model's logits are not finite at step {self.step + 1}"
-                f" for row {int(self.images[row // self.width])} of the batch."
+                f" for row {int(self.images[place])} of the batch."
             )
 
     def move(self, parents: Indices, tokens: Indices, log_probs: Numbers) -> None:

@@ -64,7 +64,8 @@ class Translator:
         self.device = torch.device(device)
         self._search = build(bundle, "decoding", SearchOptions, bundle.decoding)
         model = seq2seq_of(bundle, self.pieces)
-        self._model = model.requires_grad_(False).to(self.device).frozen()
+        said = said_by(bundle, self.pieces)
+        self._model = model.requires_grad_(False).to(self.device).frozen(said)
         # A translation may be longer than its source.
         self._longest = max(1, self._search.max_tokens * 4 // 5)
 
@@ -267,16 +268,36 @@ def pieces_of(bundle: Bundle) -> Pieces:
 
 def pair_of(bundle: Bundle) -> tuple[str, str]:
     """A translator's languages, source and target."""
+    pair = _pair(bundle)
+    source, target = pair.get("source"), pair.get("target")
+    if not (isinstance(source, str) and isinstance(target, str) and source and target):
+        raise BundleError(f"{bundle.path / 'pair.json'} names no two languages: {pair!r:.60}.")
+    return source, target
+
+
+def said_by(bundle: Bundle, pieces: Pieces) -> list[int] | None:
+    """The only pieces that a translator says, those of its target language; None: any."""
+    said = _pair(bundle).get("said")
+    if said is None:
+        return None
+    numbers = [i for i in said if type(i) is int] if isinstance(said, list) else []
+    known = {*numbers} <= {*range(len(pieces))} and len({*numbers}) == len(numbers)
+    if numbers != said or not known or not {Pieces.start_id, Pieces.end_id} <= {*numbers}:
+        raise BundleError(
+            f"{bundle.path / 'pair.json'} has no list of pieces under 'said'.",
+            hint=f"Different numbers below {len(pieces)}, start's and end's among them.",
+        )
+    return numbers
+
+
+def _pair(bundle: Bundle) -> dict[str, Any]:
     try:
         pair = json.loads(bundle.asset("pair.json"))
-        languages = pair["source"], pair["target"]
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise BundleError(
-            f"{bundle.path / 'pair.json'} names no two languages: {error!r}"
-        ) from None
-    if not all(isinstance(language, str) and language for language in languages):
-        raise BundleError(f"{bundle.path / 'pair.json'} names no two languages: {languages!r}.")
-    return languages
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{bundle.path / 'pair.json'} cannot be read: {error!r}") from None
+    if not isinstance(pair, dict):
+        raise BundleError(f"{bundle.path / 'pair.json'} names no two languages: {pair!r:.60}.")
+    return pair
 
 
 def _shown(pairs: Sequence[tuple[str, str]]) -> str:

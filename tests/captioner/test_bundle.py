@@ -41,6 +41,11 @@ def test_what_was_written_opens_and_fills_the_model(tiny_bundle: Path) -> None:
     assert (opened.name, opened.version, opened.task) == ("caption", "0", "caption")
 
 
+def test_whoever_may_read_the_card_may_read_the_weights(tiny_bundle: Path) -> None:
+    files = [*tiny_bundle.iterdir(), *(tiny_bundle.parent / "encoders").iterdir()]
+    assert {file.stat().st_mode for file in files} == {(tiny_bundle / "README.md").stat().st_mode}
+
+
 def test_int8_keeps_every_channel_within_half_a_step() -> None:
     torch.manual_seed(0)
     weight = torch.randn(32, 64, 3, 3) * torch.logspace(-3, 2, 32).view(-1, 1, 1, 1)

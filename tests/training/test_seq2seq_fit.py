@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -106,7 +107,11 @@ def test_an_exported_bundle_translates_as_it_was_taught(trained: Path) -> None:
     said = [pieces.decode(best[0].ids) for best in found]
     right = sum(ours == theirs for ours, (_, theirs) in zip(said, PAIRS, strict=True))
     assert right >= 18, said
-    assert yaml.safe_load(bundle.asset("pair.json")) == {"source": "de", "target": "en"}
+    pair = json.loads(bundle.asset("pair.json"))
+    assert (pair["source"], pair["target"]) == ("de", "en")
+    targets = {piece for _, target in PAIRS for piece in pieces.encode(target)}
+    assert set(pair["said"]) == targets | set(range(3 + 256))
+    assert len(pair["said"]) < len(pieces)
     assert bundle.task == "translate"
 
 

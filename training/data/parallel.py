@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from captioner.bundle import find_bundle
 from captioner.errors import DataError, InvalidOption
 from captioner.models.seq2seq import pad_sources
-from captioner.text.pieces import Pieces
+from captioner.text.pieces import BYTES, SPECIAL, Pieces
 from training.data.batches import Batch, LengthBatches
 from training.data.pairs import Pair, Pairs, read_pairs
 from training.data.splits import TEST, TRAIN, VALIDATION, SplitFractions, split_name
@@ -150,6 +150,12 @@ class ParallelDataModule(lightning.LightningDataModule):
             return Pieces.from_json(bundle.asset("pieces.json"))
         pairs = self._of(TRAIN)
         return Pieces.train((side for pair in pairs for side in pair), self.vocabulary_size)
+
+    @cached_property
+    def said(self) -> list[int]:
+        """The pieces of the training targets, with all bytes and special ones: what may be said."""
+        targets = self.pieces.encode_batch([pair.target for pair in self._of(TRAIN)])
+        return sorted({*range(len(SPECIAL) + BYTES), *(piece for ids in targets for piece in ids)})
 
     def examples(self, split: str) -> ParallelExamples:
         """A split as tensors; training leaves pairs with an overlong side out."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,44 @@ def test_frozen_says_the_same(attention: str, cell: str) -> None:
     before = model.translate(*pad_sources(SENTENCES), options)
     after = model.frozen().translate(*pad_sources(SENTENCES), options)
     assert [h[0].ids for h in before] == [h[0].ids for h in after]
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize(("attention", "cell"), FORMS)
+def test_what_is_never_said_is_as_if_it_were_banned(attention: str, cell: str, tied: bool) -> None:
+    """Others' probabilities are shared out among the rest, more or less of it at each step."""
+    said = [2, 1, 0, *range(4, V, 2)]
+    banned = tuple(set(range(V)) - set(said))
+    options = SearchOptions(max_tokens=8, banned_ids=(6,), prefix=(4, 8))
+    plain = build(attention, cell, tied=tied).float().frozen()
+    expected = plain.translate(
+        *pad_sources(SENTENCES), replace(options, banned_ids=(6, *banned)), keep_weights=True
+    )
+    narrow = build(attention, cell, tied=tied).float().frozen(said)
+    found = narrow.translate(*pad_sources(SENTENCES), options, keep_weights=True)
+    for (ours,), (theirs,) in zip(found, expected, strict=True):
+        assert ours.ids == theirs.ids
+        assert not {*ours.ids} - {*said}
+        if attention == "soft":
+            torch.testing.assert_close(ours.weights, theirs.weights)
+    with torch.inference_mode():
+        logits = [
+            each.decoder.advance(
+                torch.tensor([start] * 4), each.decoder.begin(memory), memory
+            ).logits
+            for each, start in ((plain, 1), (narrow, said.index(1)))
+            for memory in [each.memory(*pad_sources(SENTENCES))]
+        ]
+    torch.testing.assert_close(logits[1], logits[0][:, said])
+
+
+def test_what_shall_be_said_has_to_fit() -> None:
+    for said in ([1, 4], [1, 2, V], [2, 4]):
+        with pytest.raises(InvalidOption, match="tokens to keep"):
+            build().frozen(said)
+    model = build().float().frozen([0, 1, 2, 4, 5])
+    with pytest.raises(InvalidOption, match="prefix has the token 7"):
+        model.translate(*pad_sources(SENTENCES), SearchOptions(prefix=(4, 7)))
 
 
 def test_attention_looks_at_real_tokens_only() -> None:

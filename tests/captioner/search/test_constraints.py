@@ -149,3 +149,20 @@ def test_best_tokens_are_those_of_a_stable_sort():
             torch.testing.assert_close(best, expected)
             allowed = expected > float("-inf")
             assert torch.equal(ids[allowed], indices[allowed])
+
+
+def test_best_continuations_are_those_of_a_stable_sort():
+    generator = torch.Generator().manual_seed(2)
+    for size in (1, 5, 700, 5003):
+        values = torch.randint(0, 9, (24, size), generator=generator).float()
+        values[::5, ::3] = float("-inf")
+        totals = torch.randint(-3, 0, (8, 3), generator=generator).double()
+        totals[0, 1:] = float("-inf")
+        sums = (values.view(8, 3, size) + totals.unsqueeze(2)).flatten(1)
+        order = sums.sort(dim=1, descending=True, stable=True)
+        for count in (1, 4, 10):
+            best, ids = best_tokens(values, count, totals)
+            expected, indices = order.values[:, :count], order.indices[:, :count]
+            torch.testing.assert_close(best, expected, rtol=0, atol=0)
+            allowed = expected > float("-inf")
+            assert torch.equal(ids[allowed], indices[allowed])

@@ -19,8 +19,12 @@ from captioner.errors import (
     UnsupportedPair,
 )
 from captioner.tasks import TranslateTask
+from captioner.tasks.translate_options import TranslateOptions
+from captioner.text.pieces import Pieces
 
 TEXTS = ["Ein Hund.", "Zwei Männer im Schnee.", "rennt", "", " \t", "Ein Hund rennt durch.", "x"]
+
+PAIR = {"source": "de", "target": "en"}
 
 
 @pytest.fixture(scope="module")
@@ -171,12 +175,43 @@ def test_models_are_chosen_by_name_or_directory(text_bundles: Path, monkeypatch)
         captioner.load("translate")
 
 
+def test_a_bundle_says_pieces_of_its_target_only(make_translate_bundle, tmp_path: Path) -> None:
+    plain = make_translate_bundle(tmp_path / "plain")
+    assets = {name: open_bundle(plain).asset(name) for name in ("pieces.json", "pair.json")}
+    everything = range(len(Pieces.from_json(assets["pieces.json"])))
+    texts = ["Ein Hund rennt.", "日本 🐶"]
+
+    def saying(said: list[int] | None) -> TranslateTask:
+        pair = json.dumps(json.loads(assets["pair.json"]) | {"said": said})
+        path = make_translate_bundle(tmp_path, assets=assets | {"pair.json": pair})
+        return captioner.load("translate", model=str(path))
+
+    def ids(task: TranslateTask) -> set[int]:
+        parts = [part for text in texts for part in task.translator().prepare(text).parts]
+        found = task.translator().search(parts, TranslateOptions(n=3))
+        return {token for best in found for each in best for token in each.ids}
+
+    anything = captioner.load("translate", model=str(plain))
+    some = {*everything} - ids(anything) | {0, 1, 2}
+    assert ids(saying(sorted(some))) <= some
+    for said in (None, [*everything]):
+        assert [one.text for one in saying(said)(texts)] == [one.text for one in anything(texts)]
+
+
 @pytest.mark.parametrize(
     ("changed", "named"),
     [
         ({"assets": {"pair.json": "[]"}}, r"pair\.json"),
         ({"assets": {"pair.json": '{"source": "de"}'}}, r"pair\.json"),
         ({"assets": {"pair.json": '{"source": "de", "target": 1}'}}, r"pair\.json"),
+        ({"assets": {"pair.json": "{"}}, r"pair\.json cannot be read"),
+        *(
+            (
+                {"assets": {"pair.json": json.dumps({"source": "a", "target": "b", "said": said})}},
+                "said",
+            )
+            for said in (5, [1, 2, 9000], [1, 2, 2], [1, 3], [1, 2, True], ["1", 2])
+        ),
         ({"assets": {"pieces.json": "{}"}}, r"pieces\.json"),
         ({"model": {"vocabulary_size": 5}}, "vocabulary_size in .* is 5"),
         ({"model": {"source": {"hidden": 5}}}, r"model\.source\.hidden in .* is not known"),
