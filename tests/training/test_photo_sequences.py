@@ -19,7 +19,6 @@ from training.data.photo_sequences import PhotoSequenceDataModule
 from training.data.photo_views import WHOLE, Box, PhotoViews, camera_path
 from training.data.shots import FixedSequences, RandomSequences, ShotSettings, map_weights
 from training.probes import fitted
-from training.score_labels import running_mean, thresholds
 
 Run = Callable[..., Any]
 PHOTOS, LABELS, SIZE = 10, 3, 4
@@ -91,7 +90,7 @@ def test_scores_stand_beside_a_probes_and_thresholds_are_stored(labelled: Path, 
     assert done.returncode == 0, done.stderr[-3000:]
     assert "stills, mAP, labeller" in done.stdout
     assert "stills, mAP, linear probe" in done.stdout
-    assert "each frame alone, mean 0.5, viterbi 2 of 0.7" in done.stdout
+    assert "each frame alone, viterbi, 2 nats, 4 a change" in done.stdout
     bundle = open_bundle(labelled / "bundles" / "frames")
     assert len(bundle.decoding["thresholds"]) == 3
     assert bundle.decoding["smoothing"]["kind"] == "hysteresis"
@@ -193,6 +192,20 @@ def test_a_mixture_has_both_labels_in_its_shares() -> None:
         assert_close(example.labels[known], example.rows[known], atol=1e-3, rtol=0)
 
 
+def test_views_that_were_cut_out_keep_their_photos_labels() -> None:
+    grids = np.zeros((PHOTOS, 49, SIZE), np.float16)
+    shares = np.eye(PHOTOS, SIZE, dtype=np.float32)
+    views = np.eye(PHOTOS, SIZE, dtype=np.float16)[:, None].repeat(5, 1)
+    shots = ShotSettings(mix=0.0, cut_out=1.0)
+    sequences = RandomSequences(grids, shares, shots, 0.5, cut_out=views, seed=3)
+    torch.manual_seed(0)
+    for number in range(SIZE):
+        _, example = sequences[number]
+        known = example.labels != IGNORED
+        assert_close(example.labels[known], example.rows[known])
+        assert example.rows[: shots.train_shortest].sum() > 0  # the map's would be zeros
+
+
 # -- scores -------------------------------------------------------------------------------------
 
 
@@ -201,17 +214,3 @@ def test_a_probe_finds_what_is_linear() -> None:
     targets = (inputs[:, :2] > 0).float()
     probe = fitted(inputs, targets, 1e-3)
     assert ((probe(inputs) > 0).float() == targets).float().mean() > 0.97
-
-
-def test_a_running_mean_of_all_of_the_frame_is_the_frame() -> None:
-    rows = torch.randn(6, 2, generator=torch.Generator().manual_seed(0))
-    assert_close(running_mean(rows, 1.0), rows)
-    assert_close(running_mean(rows, 0.5)[1], (rows[0] + rows[1]) / 2)
-
-
-def test_a_threshold_lies_at_the_best_f1() -> None:
-    _, example = fixed()[0]
-    labels = torch.tensor([[1], [1], [0], [1], [0]])
-    logits = torch.tensor([[0.9], [0.8], [0.7], [0.6], [0.1]]).logit()
-    found = thresholds([logits], [example._replace(rows=logits, labels=labels)])
-    assert_close(found, torch.tensor([0.6]))  # 3 of 4 said are right: 6/7; at 0.8 it is 4/5

@@ -6,7 +6,7 @@ name (:mod:`training.data.photo_labels`).
 
 For validation and test each view is cut out of its photo and encoded. For training a view is the
 mean of the encoder's last map over the part of it that the view sees: a photo is encoded once, and
-every epoch sees it along other paths.
+every epoch sees it along other paths. ``shots.cut_out`` of the shots have encoded views there, too.
 
 Letters: C labels, D feature size.
 """
@@ -14,11 +14,13 @@ Letters: C labels, D feature size.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import lightning
 import numpy as np
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from captioner.errors import DataError, InvalidOption
@@ -89,6 +91,10 @@ class PhotoSequenceDataModule(lightning.LightningDataModule):
                     f"Shots of {shortest} to {longest} frames.",
                     hint="At least 1, and the longest no shorter than the shortest.",
                 )
+        if not 0 <= self.shots.cut_out <= 1:
+            raise InvalidOption(
+                f"shots.cut_out is {self.shots.cut_out}.", hint="A share, from 0 to 1."
+            )
         self.photos = CaptionDataModule(
             source,
             format=format,
@@ -100,6 +106,7 @@ class PhotoSequenceDataModule(lightning.LightningDataModule):
         self.least, self.every_s = least, every_s
         self.batch_size, self.seed = batch_size, seed
         self._rows: dict[str, np.ndarray] = {}
+        self._cut_out: np.ndarray | None = None
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -145,20 +152,35 @@ class PhotoSequenceDataModule(lightning.LightningDataModule):
             )
         if split not in self._rows:
             self._rows[split] = self._features(split, directory, encoder)
+        if split == TRAIN and self.shots.cut_out and self._cut_out is None:
+            self._cut_out = self._encoded_views(split, directory, encoder)
 
     def _features(self, split: str, directory: str, encoder: ResNetEncoder) -> np.ndarray:
+        if split != TRAIN:
+            return self._encoded_views(split, directory, encoder)
         pictures = self.photos.pictures(split)
+        return self._cached(split, directory, encoder, "grid", pictures, pictures.fingerprint)
+
+    def _encoded_views(self, split: str, directory: str, encoder: ResNetEncoder) -> np.ndarray:
+        pictures = self.photos.pictures(split)
+        seen = PhotoViews(pictures, self.shots.views, seed=self.seed)
+        rows = self._cached(split, directory, encoder, "pooled", seen, seen.fingerprint)
+        by_photo: np.ndarray = rows.reshape(len(pictures), self.shots.views, -1)
+        return by_photo
+
+    def _cached(
+        self,
+        split: str,
+        directory: str,
+        encoder: ResNetEncoder,
+        output: Literal["grid", "pooled"],
+        seen: Sequence[Tensor],
+        fingerprint: str,
+    ) -> np.ndarray:
         encoder = copy.copy(encoder)
-        encoder.output = "grid" if split == TRAIN else "pooled"
-        if split == TRAIN:
-            seen, fingerprint = pictures, pictures.fingerprint
-        else:
-            seen = PhotoViews(pictures, self.shots.views, seed=self.seed)
-            fingerprint = seen.fingerprint
-        rows = cached_features(
-            seen, fingerprint, encoder, self.preprocessing, directory, name=f"photos-{split}"
-        )
-        return rows if split == TRAIN else rows.reshape(len(pictures), self.shots.views, -1)
+        encoder.output = output
+        name = f"photos-{split}"
+        return cached_features(seen, fingerprint, encoder, self.preprocessing, directory, name=name)
 
     # -- Lightning --------------------------------------------------------------------------
 
@@ -174,7 +196,14 @@ class PhotoSequenceDataModule(lightning.LightningDataModule):
     def sequences(self, split: str) -> Dataset[tuple[int, ClipExample]]:
         """The split's sequences: random ones of training, fixed ones of validation and test."""
         if split == TRAIN:
-            return RandomSequences(self._rows[split], self._shares[split], self.shots, self.every_s)
+            return RandomSequences(
+                self._rows[split],
+                self._shares[split],
+                self.shots,
+                self.every_s,
+                cut_out=self._cut_out,
+                seed=self.seed,
+            )
         labels = self.photo_labels(split)
         return FixedSequences(self._rows[split], labels, self.shots, self.every_s, self.seed)
 

@@ -38,6 +38,10 @@ class ShotSettings:
     train_longest: int = 6
     mix: float = 0.5
     """Training: the share of sequences that are laid over another one (mixup)."""
+    cut_out: float = 0.0
+    """Training: the share of shots whose views are cut out of the photo and encoded, each photo
+    along a path of its own, as in validation. They differ more from frame to frame than means of
+    parts of one map, so that a labeller learns to be steady, and cost an encoding each."""
 
 
 class FixedSequences(Dataset[tuple[int, ClipExample]]):
@@ -80,13 +84,22 @@ class RandomSequences(Dataset[tuple[int, ClipExample]]):
     """Sequences of training, drawn anew each time; ``grids (photos, positions, D)``.
 
     ``shares (photos, C)``: the share of captions that name a label. Where a sequence is laid over
-    another one, features and labels are the same mixture of both.
+    another one, features and labels are the same mixture of both. ``cut_out (photos, views, D)``:
+    views that were encoded, along the paths that ``seed`` draws; some of the shots have them.
     """
 
     def __init__(
-        self, grids: np.ndarray, shares: np.ndarray, shots: ShotSettings, every_s: float
+        self,
+        grids: np.ndarray,
+        shares: np.ndarray,
+        shots: ShotSettings,
+        every_s: float,
+        *,
+        cut_out: np.ndarray | None = None,
+        seed: int = 0,
     ) -> None:
         self.grids, self.shares, self.settings, self.every_s = grids, shares, shots, every_s
+        self.cut_out, self.seed = cut_out, seed
         self.paths = [camera_path(number, shots.views) for number in range(PATHS)]
         self.weights = [map_weights(boxes, grids.shape[1]) for boxes in self.paths]
 
@@ -97,7 +110,7 @@ class RandomSequences(Dataset[tuple[int, ClipExample]]):
         """The number of the first photo, and a sequence that begins with it."""
         generator = fresh_generator()
         rows, labels = self._draw(item, generator)
-        if float(torch.rand((), generator=generator)) < self.settings.mix:
+        if self._some(self.settings.mix, generator):
             over, theirs = self._draw(_below(len(self), generator), generator)
             count = min(len(rows), len(over))
             weight = float(torch.rand((), generator=generator))
@@ -112,14 +125,26 @@ class RandomSequences(Dataset[tuple[int, ClipExample]]):
         rows, labels = [], []
         for shot in range(self.settings.shots):
             photo = _below(len(self), generator) if shot else first
-            path = _below(PATHS, generator)
+            views, boxes = self._views(photo, generator)
             length = shortest + _below(longest - shortest + 1, generator)
             places = _walk(self.settings.views, length, generator)
-            grid = torch.from_numpy(self.grids[photo].astype(np.float32))
-            rows.append((self.weights[path] @ grid)[places])
-            seen = [self.paths[path][place] for place in places]
+            rows.append(views[places])
+            seen = [boxes[place] for place in places]
             labels.append(_visible(torch.from_numpy(self.shares[photo]), seen))
         return torch.cat(rows), torch.cat(labels)
+
+    def _views(self, photo: int, generator: torch.Generator) -> tuple[Tensor, list[Box]]:
+        """Features ``(views, D)`` along a path of the camera, and the path."""
+        if self.cut_out is not None and self._some(self.settings.cut_out, generator):
+            views = torch.from_numpy(self.cut_out[photo].astype(np.float32))
+            return views, camera_path(photo, self.settings.views, seed=self.seed)
+        path = _below(PATHS, generator)
+        grid = torch.from_numpy(self.grids[photo].astype(np.float32))
+        return self.weights[path] @ grid, self.paths[path]
+
+    @staticmethod
+    def _some(share: float, generator: torch.Generator) -> bool:
+        return float(torch.rand((), generator=generator)) < share
 
 
 def map_weights(boxes: Sequence[Box], positions: int) -> Tensor:
