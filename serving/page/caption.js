@@ -39,7 +39,7 @@ export function captionView(photo) {
       shownFor = null;
       put(words, wait(photo.wait));
     } else if (!shownFor) {
-      put(words, el("p", { class: "soft looking" }, say("photo.looking")));
+      put(words, el("p", { class: "soft" }, say("photo.looking")));
     }
   }
 
@@ -50,24 +50,23 @@ export function captionView(photo) {
     picture.alt = answer.caption;
     const sentence = el("div", { class: "sentence" });
     const readout = el("p", { class: "readout" });
+    const facts = el("div", { class: "row facts" });
     const ranked = answer.captions.map((one, place) => rank(one, place, () => choose(place)));
     function choose(place, play = false) {
       ranked.forEach((row, at) => row.querySelector("button").setAttribute("aria-pressed", String(at === place)));
-      spell(answer.captions[place], sentence, readout, play);
+      const one = answer.captions[place];
+      spell(one, sentence, readout, play);
+      put(facts, confidence(place ? Math.exp(one.log_prob / (one.words.length + 1)) : answer.confidence), el("span", { class: "fine", title: timing(answer) }, duration(photo.took)), copyButton(() => one.text));
     }
     put(
       words,
       sentence,
       readout,
-      el(
-        "div", { class: "row facts" },
-        confidence(answer.confidence),
-        el("span", { class: "fine", title: timing(answer) }, duration(photo.took)),
-        copyButton(() => answer.caption),
-      ),
+      facts,
       answer.warnings.map((warning) => el("p", { class: "warning", lang: "en" }, warning)),
-      ranked.length > 1 ? el("h2", {}, say("photo.runners")) : null,
-      ranked.length > 1 ? el("ol", { class: "ranks" }, ranked) : null,
+      ranked.length > 1
+        ? [el("h2", { class: "row spread" }, say("photo.runners"), say("photo.score")), el("ol", { class: "ranks" }, ranked)]
+        : null,
     );
     choose(0, !isCalm());
   }
@@ -154,7 +153,7 @@ function rank(one, place, choose) {
     el(
       "button", { type: "button", on: { click: choose }, "aria-pressed": String(place === 0) },
       el("span", { class: "text", lang: "en" }, one.text),
-      el("span", { class: "score", data: { tip: "photo.score" } }, decimal(one.log_prob)),
+      el("span", { class: "score" }, decimal(one.log_prob)),
     ),
   );
 }
@@ -163,7 +162,7 @@ function confidence(share) {
   return el(
     "div", { class: "confidence" },
     el("span", {}, say("confidence"), ` ${percent(share)}`),
-    el("span", { class: "bar", "aria-hidden": "true" }, el("span", { style: { width: percent(share).replace(" ", "") } })),
+    el("span", { class: "bar", "aria-hidden": "true" }, el("span", { style: { width: percent(share) } })),
   );
 }
 

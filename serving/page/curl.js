@@ -28,7 +28,7 @@ function place(path, options) {
 
 /** The line in a fold of its own; `show(line)` changes it. */
 export function curlBlock() {
-  const code = el("code", { tabIndex: 0, data: { label: "curl.label" } });
+  const code = el("code", { tabIndex: 0, data: { label: "command" } });
   const element = el(
     "details", { class: "curl" },
     el("summary", {}, say("curl")),

@@ -19,9 +19,13 @@ export function el(tag, properties = {}, ...children) {
     else if (name in made && !name.startsWith("aria") && name !== "list") made[name] = value;
     else made.setAttribute(name, value);
   }
-  made.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  made.append(...present(children));
   fill(made);
   return made;
+}
+
+function present(children) {
+  return children.flat().filter((child) => (child ?? null) !== null);
 }
 
 /** A button whose text is that of `key`. */
@@ -34,13 +38,21 @@ export function saveButton(format, act) {
   return el("button", { type: "button", class: "quiet", on: { click: act } }, format);
 }
 
+/** What asks for a number; `changed(event)` is told of each that may be sent. */
+export function number(id, properties, changed) {
+  return el("input", {
+    id, type: "number", inputMode: "decimal", data: { hint: "option.auto" }, ...properties,
+    on: { change: (event) => { if (event.target.reportValidity()) changed(event); } },
+  });
+}
+
 /** An option with its name, and a word about it where there is one. */
 export function field(input, key) {
   return el(
     "div", { class: "field" },
     el("label", { htmlFor: input.id }, say(`option.${key}`)),
     input,
-    has(`option.${key}.why`) ? el("p", { class: "fine" }, say(`option.${key}.why`)) : null,
+    has(`why.${key}`) ? el("p", { class: "fine" }, say(`why.${key}`)) : null,
   );
 }
 
@@ -54,7 +66,7 @@ export function fileInput(take, properties) {
 
 /** Puts `children` in place of what `parent` holds. */
 export function put(parent, ...children) {
-  parent.replaceChildren(...children.flat().filter((child) => child !== null && child !== undefined));
+  parent.replaceChildren(...present(children));
 }
 
 /** Tells a screen reader what has happened. */
@@ -142,9 +154,9 @@ export function decimal(value) {
   return value.toFixed(2).replace("-", "−");
 }
 
-/** 0.327 -> 33 %. */
+/** 0.327 -> 33%. */
 export function percent(share) {
-  return `${Math.round(100 * share)} %`;
+  return `${Math.round(100 * share)}%`;
 }
 
 /** 11.2 kB, 3.4 MB. */

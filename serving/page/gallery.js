@@ -26,6 +26,7 @@ export function gallery({ choose, again, clear }) {
     count(photos);
     put(
       saves,
+      el("span", { class: "soft" }, say("save")),
       saveButton("JSONL", () => download("captions.jsonl", toJsonl(photos), "application/x-ndjson")),
       saveButton("CSV", () => download("captions.csv", toCsv(photos), "text/csv")),
       button("photo.clear", clear, { class: "quiet" }),
@@ -72,7 +73,7 @@ export function gallery({ choose, again, clear }) {
     const done = photos.filter((photo) => photo.state === "done").length;
     const failed = photos.filter((photo) => photo.state === "failed").length;
     const values = { done, failed, all: photos.length };
-    put(progress, say(failed ? "photo.count.failed" : "photo.count", values));
+    put(progress, say(failed ? "photo.some" : "photo.count", values));
   }
 
   return { element, add, refresh, mark };

@@ -76,9 +76,9 @@ export class Labels {
     return low - 1;
   }
 
-  /** The runs at this time. */
+  /** The runs at this time, likeliest first. */
   runsAt(seconds) {
-    return this.runs.filter((run) => run.start <= seconds && seconds < run.end);
+    return this.runs.filter((run) => run.start <= seconds && seconds < run.end).sort((a, b) => b.score - a.score);
   }
 
   /** Rows for a timeline: one in all where no label ever overlaps another, else one a label. */
@@ -88,12 +88,12 @@ export class Labels {
     if (!overlap) return ordered.length ? [{ label: null, runs: ordered }] : [];
     const lanes = new Map();
     for (const run of ordered) {
-      if (!lanes.has(run.label)) lanes.set(run.label, { label: run.label, runs: [], seconds: 0 });
+      if (!lanes.has(run.label)) lanes.set(run.label, { label: run.label, runs: [], weight: 0 });
       const lane = lanes.get(run.label);
       lane.runs.push(run);
-      lane.seconds += run.end - run.start;
+      lane.weight += run.score * (run.end - run.start);
     }
-    return [...lanes.values()].sort((a, b) => b.seconds - a.seconds);
+    return [...lanes.values()].sort((a, b) => b.weight - a.weight);
   }
 
   /** A label's hue, 0 to 360: far from those of the labels before it. */

@@ -3,26 +3,28 @@
 // An element with `data-text` shows that key's words; `data-label`, `data-hint` and `data-tip` give
 // its aria-label, placeholder and title. Values in braces come from `data-values`.
 
-import { english } from "./english.js";
-import { korean } from "./korean.js";
+import { LANGUAGES, WORDS } from "./words.js";
 
-const LANGUAGES = { en: english, ko: korean };
 const KEPT = "language"; // for this tab only
 
 let current = sessionStorage.getItem(KEPT) ?? preferred(navigator.languages);
 
 function preferred(wanted) {
-  return wanted.map((name) => name.slice(0, 2).toLowerCase()).find((name) => name in LANGUAGES) ?? "en";
+  return wanted.map((name) => name.slice(0, 2).toLowerCase()).find((name) => LANGUAGES.includes(name)) ?? "en";
 }
 
-/** Whether there are words for `key`. */
+/** Whether there are words for `key`, such as "copy" or "photo.title". */
 export function has(key) {
-  return key in english;
+  return find(key) !== undefined;
+}
+
+function find(key) {
+  return key.split(".").reduce((words, part) => words?.[part], WORDS);
 }
 
 /** The words for `key`, with `values` in place of {name}. */
 export function text(key, values = {}) {
-  const words = LANGUAGES[current][key] ?? english[key] ?? key;
+  const words = find(key)?.[LANGUAGES.indexOf(current)] ?? key;
   return words.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
 }
 

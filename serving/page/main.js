@@ -29,10 +29,16 @@ function show(name) {
 
 async function open(name) {
   const panel = document.getElementById(name);
-  installed ??= models();
-  const tab = (await OPENERS[name]())(panel, installed);
-  installed.catch(() => { installed = undefined; });
-  return tab;
+  return (await OPENERS[name]())(panel, known);
+}
+
+/** The models by task: asked for once, and again where that failed. */
+function known() {
+  installed ??= models().catch((error) => {
+    installed = undefined;
+    throw error;
+  });
+  return installed;
 }
 
 function place() {
@@ -91,9 +97,9 @@ function listen() {
 }
 
 async function sign() {
-  const found = await installed;
+  const found = await known();
   const names = [...found.values()].flatMap((task) => task.usable).map((model) => `${model.name}@${model.version}`).join(", ");
-  put(document.getElementById("served"), say("footer.models", { names }), " · ", el("a", { href: "docs.json" }, "docs.json"));
+  put(document.getElementById("served"), names && [say("footer.models", { names }), " · "], el("a", { href: "docs.json" }, "docs.json"));
 }
 
 speak(language());

@@ -32,16 +32,22 @@ export function wait(seconds) {
   return line;
 }
 
-/** The models of a task, once they are known. Where there is none, the panel says so. */
+/**
+ * The models of a task, once they are known; `installed()` asks for them. Where there is none, the
+ * panel says so; where nobody answers, `status` does until somebody tries again with success.
+ */
 export async function usable(task, installed, panel, status) {
-  try {
-    const found = (await installed).get(task);
-    if (found?.usable.length) return found.usable;
-    put(panel, missing(task, found));
-  } catch (error) {
-    put(status, failure(error, () => location.reload()));
+  const before = [...status.childNodes];
+  for (;;) {
+    try {
+      const found = (await installed()).get(task);
+      if (!found?.usable.length) put(panel, missing(task, found));
+      return found?.usable ?? [];
+    } catch (error) {
+      await new Promise((again) => { put(status, failure(error, again)); });
+      put(status, before);
+    }
   }
-  return [];
 }
 
 /** What to do about a task without a bundle that can be used; `found`: what `api.models` has of it. */

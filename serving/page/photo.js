@@ -4,7 +4,7 @@ import { caption } from "./api.js";
 import { openCamera } from "./camera.js";
 import { captionView } from "./caption.js";
 import { curlBlock, curlFile } from "./curl.js";
-import { announce, button, el, field, fileInput, isCalm, put } from "./dom.js";
+import { announce, button, el, field, fileInput, isCalm, number, put } from "./dom.js";
 import { gallery } from "./gallery.js";
 import { say, text } from "./language.js";
 import { usable } from "./notice.js";
@@ -12,7 +12,7 @@ import { usable } from "./notice.js";
 const AT_A_TIME = 4;
 const TAKEN = "image/jpeg,image/png,image/webp,image/gif,image/bmp";
 
-/** Fills the panel; `take(files)` gives it photos. `installed`: a promise of the models by task. */
+/** Fills the panel; `take(files)` gives it photos. `installed()`: a promise of the models by task. */
 export function openPhoto(panel, installed) {
   const photos = []; // {file, url, state: waiting | working | done | failed, answer, error, element}
   let chosen = null;
@@ -21,10 +21,10 @@ export function openPhoto(panel, installed) {
   const stage = el("div", { class: "stage" });
   const strip = gallery({ choose: bring, again: ask, clear });
   const curl = curlBlock();
-  const options = optionsForm(changed);
+  const options = optionsForm(() => photos.forEach(ask));
   const welcome = inviting();
   const below = el("div", { class: "below", hidden: true }, options.element, curl.element);
-  put(panel, el("h1", { class: "unseen" }, say("photo.title")), welcome, stage, strip.element, below);
+  put(panel, el("h1", { class: "unseen" }, say("photo.title")), welcome, stage, below, strip.element);
   usable("caption", installed, panel, welcome);
 
   function inviting() {
@@ -56,7 +56,7 @@ export function openPhoto(panel, installed) {
 
   function work() {
     while (working < AT_A_TIME) {
-      const next = photos.find((photo) => photo.state === "waiting");
+      const next = [chosen, ...photos].find((photo) => photo?.state === "waiting");
       if (!next) return;
       working += 1;
       answer(next).finally(() => { working -= 1; work(); });
@@ -127,10 +127,6 @@ export function openPhoto(panel, installed) {
     welcome.querySelector("button").focus();
   }
 
-  function changed() {
-    if (chosen) ask(chosen);
-  }
-
   function render() {
     const photo = chosen;
     curl.show(curlFile("caption", options.values(), photo.file.name));
@@ -143,20 +139,10 @@ export function openPhoto(panel, installed) {
 }
 
 function optionsForm(changed) {
-  const n = number("n", 3, 1, 8, 1);
-  const beams = number("num_beams", "", 1, 8, 1);
-  const temperature = number("temperature", 0, 0, 2, 0.1);
-  const seed = number("seed", "", 0, 2 ** 31, 1);
-  function number(name, value, min, max, step) {
-    return el("input", {
-      type: "number", id: `photo-${name}`, inputMode: "decimal", value, min, max, step,
-      data: { hint: "option.auto" },
-      on: { change: sent },
-    });
-  }
-  function sent(event) {
-    if (event.target.reportValidity()) changed();
-  }
+  const n = number("photo-n", { min: 1, max: 8, value: 3 }, changed);
+  const beams = number("photo-beams", { min: 1, max: 8 }, changed);
+  const temperature = number("photo-temperature", { min: 0, max: 2, step: 0.1, value: 0 }, changed);
+  const seed = number("photo-seed", { min: 0, max: 2 ** 31 }, changed);
   const element = el(
     "details", { class: "options" },
     el("summary", {}, say("options")),

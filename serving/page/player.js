@@ -2,7 +2,7 @@
 
 import { el, percent } from "./dom.js";
 import { say } from "./language.js";
-import { cues, cueText } from "./subtitles.js";
+import { cues, cueText, legible, LINES } from "./subtitles.js";
 
 const AT_MOST = 5; // labels beside the player
 
@@ -16,7 +16,7 @@ export function player(file, labels, moved) {
   const unseen = el("p", { class: "unshown", hidden: true }, say("video.unshown"));
   const track = video.addTextTrack("subtitles", "captioner", "en");
   track.mode = "showing";
-  const growing = new Map(); // run -> its cue
+  const growing = new Map(); // run -> its cue, or null
   const beside = besidePlayer();
   let still = 0; // the time where nothing plays
   let playable = false;
@@ -26,6 +26,7 @@ export function player(file, labels, moved) {
   const known = new Promise((resolve) => {
     video.addEventListener("loadedmetadata", () => {
       playable = video.videoWidth > 0;
+      if (playable) video.parentElement.style.setProperty("--shape", video.videoWidth / video.videoHeight);
       resolve(Number.isFinite(video.duration) ? video.duration : null);
     });
     video.addEventListener("error", () => {
@@ -44,6 +45,7 @@ export function player(file, labels, moved) {
     if (isNew) {
       shown = frame;
       beside.show(labels.frames[frame]?.labels ?? []);
+      beside.element.hidden = !labels.frames.length;
     }
     moved(seconds, isNew);
   }
@@ -85,17 +87,20 @@ export function player(file, labels, moved) {
     subtitle({ summary, runs }) {
       if (summary) {
         for (const cue of [...track.cues]) track.removeCue(cue);
-        for (const { start, end, lines } of cues(summary)) {
+        for (const { start, end, lines } of legible(cues(summary))) {
           track.addCue(new VTTCue(start / 1000, end / 1000, cueText(lines)));
         }
         return;
       }
       for (const run of runs) {
         if (!growing.has(run)) {
-          growing.set(run, new VTTCue(run.start, run.end, cueText([run.label])));
-          track.addCue(growing.get(run));
+          const beside = [...growing.values()].filter((cue) => cue?.endTime > run.start);
+          const cue = beside.length < LINES ? new VTTCue(run.start, run.end, cueText([run.label])) : null;
+          growing.set(run, cue);
+          if (cue) track.addCue(cue);
         }
-        growing.get(run).endTime = run.end;
+        const cue = growing.get(run);
+        if (cue) cue.endTime = run.end;
       }
     },
     close() {

@@ -4,6 +4,9 @@ import { csv } from "./dom.js";
 
 const COLUMNS = ["label", "start_s", "end_s", "start_frame", "end_frame", "score", "caption"];
 
+/** How many subtitles stand in the picture at once, at most. */
+export const LINES = 3;
+
 /** Start and end in milliseconds, and the lines, of each segment. */
 export function cues(summary) {
   const begin = summary.video.start_s ?? 0;
@@ -11,8 +14,19 @@ export function cues(summary) {
     const start = Math.max(0, rounded(1000 * (segment.start_s - begin)));
     const end = Math.max(0, rounded(1000 * (segment.end_s - begin)), start + 1);
     const lines = [segment.label, segment.caption ?? ""].filter((line) => line.trim());
-    return { start, end, lines: lines.length ? lines.map((line) => line.trim().split(/\s+/).join(" ")) : ["-"] };
+    return { start, end, score: segment.score, lines: lines.length ? lines.map((line) => line.trim().split(/\s+/).join(" ")) : ["-"] };
   });
+}
+
+/** The likeliest of all cues: so many that the picture can be seen. */
+export function legible(all) {
+  const chosen = [];
+  for (const one of [...all].sort((a, b) => b.score - a.score)) {
+    const beside = chosen.filter(({ start, end }) => start < one.end && one.start < end);
+    const count = (time) => beside.filter(({ start, end }) => start <= time && time < end).length;
+    if ([one, ...beside].every(({ start }) => count(Math.max(start, one.start)) < LINES)) chosen.push(one);
+  }
+  return chosen;
 }
 
 /** Text as a cue holds it: never an instruction to the player. */

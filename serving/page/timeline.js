@@ -15,12 +15,15 @@ export function timeline(jump) {
     "aria-valuemin": "0", "aria-valuenow": "0", "aria-valuemax": "0",
   }, hand, tip);
   const rows = el("div", { class: "lanes" });
+  const until = el("span", {});
+  const axis = el("p", { class: "row spread fine axis" }, el("span", {}, minutes(0)), until);
   const more = el("p", {});
-  const element = el("div", { class: "timeline", hidden: true }, el("div", { class: "plot" }, rows, over), more);
+  const element = el("div", { class: "timeline", hidden: true }, el("div", { class: "plot" }, rows, over), axis, more);
   let labels = null;
   let length = 0;
   let all = false;
   let now = 0;
+  let shown = []; // lanes
 
   /** Draws what `labels` hold by now. */
   function draw(of, seconds) {
@@ -32,7 +35,7 @@ export function timeline(jump) {
 
   function paint() {
     const lanes = labels.lanes();
-    const shown = all ? lanes : lanes.slice(0, FEW);
+    shown = all ? lanes : lanes.slice(0, FEW);
     while (rows.children.length > shown.length) rows.lastChild.remove();
     shown.forEach((lane, place) => {
       const row = rows.children[place] ?? rows.appendChild(el("div", { class: "lane" }, el("span", {}), el("canvas", { "aria-hidden": "true" })));
@@ -43,6 +46,7 @@ export function timeline(jump) {
     });
     element.classList.toggle("single", shown[0]?.label === null);
     put(more, lanes.length > FEW ? button(all ? "video.fewer" : "video.more", () => { all = !all; paint(); }, { class: "quiet" }) : null);
+    put(until, minutes(length));
     over.setAttribute("aria-valuemax", length.toFixed(1));
     move(now);
   }
@@ -77,10 +81,11 @@ export function timeline(jump) {
     return Math.min(length, Math.max(0, ((event.clientX - box.left) / box.width) * length));
   }
 
-  function told(seconds) {
+  /** The time, and what is there: of the label of a lane, or of all. */
+  function told(seconds, only = null) {
     if (!labels) return [minutes(seconds)];
     const frame = labels.frames[labels.at(seconds)];
-    const names = labels.runsAt(seconds).map((run) => {
+    const names = labels.runsAt(seconds).filter(({ label }) => !only || label === only).map((run) => {
       const here = frame?.labels.find(({ label }) => label === run.label);
       return `${run.label} ${percent(here?.score ?? run.score)}`;
     });
@@ -92,7 +97,8 @@ export function timeline(jump) {
     const seconds = secondsAt(event);
     const box = over.getBoundingClientRect();
     tip.hidden = false;
-    put(tip, told(seconds).map((line) => el("p", {}, line)));
+    const lane = shown[Math.floor(((event.clientY - box.top) / box.height) * shown.length)];
+    put(tip, told(seconds, lane?.label).map((line) => el("p", {}, line)));
     const left = ((seconds / length) * box.width);
     tip.style.setProperty("left", `${Math.max(0, Math.min(left, box.width - tip.offsetWidth))}px`);
   });
@@ -141,7 +147,7 @@ export function minutes(seconds) {
 /** A table of all segments, made when it is opened; each line jumps. */
 export function segmentTable(jump) {
   const body = el("tbody", {});
-  const table = el("table", {}, el("thead", {}, el("tr", {}, ["time", "label", "confidence"].map((key) => el("th", { scope: "col" }, say(`video.${key}`))))), body);
+  const table = el("table", {}, el("thead", {}, el("tr", {}, ["video.time", "video.label", "confidence"].map((key) => el("th", { scope: "col" }, say(key))))), body);
   const element = el("details", { class: "segments", hidden: true }, el("summary", {}, say("video.segments")), el("div", { class: "scroll" }, table));
   let runs = [];
   function fill() {

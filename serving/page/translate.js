@@ -2,13 +2,18 @@
 
 import * as api from "./api.js";
 import { curlBlock, curlJson } from "./curl.js";
-import { announce, arrowKeys, button, copyButton, decimal, duration, el, field, percent, put } from "./dom.js";
+import { announce, arrowKeys, button, copyButton, decimal, duration, el, field, number, percent, put } from "./dom.js";
 import { language, say } from "./language.js";
 import { failure, usable, wait } from "./notice.js";
 
+const EXAMPLES = {
+  de: "Ein Hund rennt durch den tiefen Schnee.",
+  en: "Two children are playing with a ball on the beach.",
+  ko: "두 아이가 바닷가에서 공놀이를 하고 있다.",
+};
 const SHOWN_PARTS = 8; // of a long text, whose grids would be endless
 
-/** Fills the panel. `installed`: a promise of the models by task. */
+/** Fills the panel. `installed()`: a promise of the models by task. */
 export function openTranslate(panel, installed) {
   let pairs = []; // models, each with its source and target
   let work = null;
@@ -22,8 +27,8 @@ export function openTranslate(panel, installed) {
     },
   });
   const result = el("div", { class: "result" });
-  const n = el("input", { id: "translate-n", type: "number", min: 1, max: 8, value: 3, on: { change: showCurl } });
-  const beams = el("input", { id: "translate-beams", type: "number", min: 1, max: 8, data: { hint: "option.auto" }, on: { change: showCurl } });
+  const n = number("translate-n", { min: 1, max: 8, value: 3 }, showCurl);
+  const beams = number("translate-beams", { min: 1, max: 8 }, showCurl);
   const curl = curlBlock();
   put(
     panel,
@@ -48,7 +53,8 @@ export function openTranslate(panel, installed) {
       curl.element,
     ),
   );
-  put(result, el("p", { class: "soft" }, say("translate.empty")));
+  const example = button("translate.example", tryExample, { hidden: true });
+  put(result, el("p", { class: "soft" }, say("translate.empty")), example);
   usable("translate", installed, panel, result).then((found) => { pairs = found; namePairs(); });
   document.addEventListener("language", namePairs);
 
@@ -83,7 +89,13 @@ export function openTranslate(panel, installed) {
 
   function showCurl() {
     swap.hidden = opposite() < 0;
+    example.hidden = !(pairs[pair.selectedIndex]?.source in EXAMPLES);
     curl.show(curlJson("translate", body()));
+  }
+
+  function tryExample() {
+    source.value = EXAMPLES[pairs[pair.selectedIndex].source];
+    start();
   }
 
   async function start() {
@@ -93,7 +105,7 @@ export function openTranslate(panel, installed) {
     const mine = new AbortController();
     work = mine;
     result.classList.add("working");
-    if (!result.querySelector(".translation")) put(result, el("p", { class: "soft looking" }, say("translate.working")));
+    if (!result.querySelector(".translation")) put(result, el("p", { class: "soft" }, say("translate.working")));
     const began = performance.now();
     try {
       const answer = await api.translate(body(), { signal: mine.signal, waiting: (seconds) => put(result, wait(seconds)) });

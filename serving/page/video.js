@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { curlBlock, curlFile } from "./curl.js";
-import { announce, button, bytes, copyButton, download, duration, el, field, fileInput, percent, put, saveButton } from "./dom.js";
+import { announce, button, bytes, copyButton, download, duration, el, field, fileInput, number, percent, put, saveButton } from "./dom.js";
 import { Labels } from "./labels.js";
 import { say, text } from "./language.js";
 import { failure, usable, wait } from "./notice.js";
@@ -25,7 +25,7 @@ export function openVideo(panel, installed) {
   const lanes = timeline((seconds) => screen?.jump(seconds));
   const table = segmentTable((seconds) => screen?.jump(seconds));
   const status = el("div", { class: "status" });
-  const saves = el("div", { class: "row", hidden: true });
+  const saves = el("div", { class: "row", hidden: true }, el("span", { class: "soft" }, say("save")));
   const curl = curlBlock();
   const options = optionsForm(() => { if (file) start(); else showCurl(); });
   const chooser = fileInput(take, { accept: TAKEN });
@@ -38,8 +38,9 @@ export function openVideo(panel, installed) {
   const stage = el("div", { class: "stage" });
   const below = el("div", { class: "below", hidden: true }, options.element, curl.element);
   put(panel, el("h1", { class: "unseen" }, say("video.title")), welcome, stage, status, lanes.element, table.element, saves, below);
-  usable("frames", installed, panel, welcome);
-  installed.then((models) => { if (!models.get("caption")?.usable.length) options.withoutCaptions(); }, () => {});
+  usable("frames", installed, panel, welcome).then(installed).then((models) => {
+    if (!models.get("caption")?.usable.length) options.withoutCaptions();
+  });
 
   for (const [format, end, type, write] of [
     ["WebVTT", "vtt", "text/vtt", () => toVtt(labels.summary)],
@@ -322,14 +323,10 @@ export function openVideo(panel, installed) {
 }
 
 function optionsForm(changed) {
-  const input = (name, properties) => el("input", {
-    id: `video-${name}`, type: "number", data: { hint: "option.auto" }, ...properties,
-    on: { change: (event) => { if (event.target.reportValidity()) changed(); } },
-  });
-  const every = input("every_s", { min: 0, max: 3600, step: "any", inputMode: "decimal" });
-  const top = input("top_k", { min: 1, max: 1000, inputMode: "numeric" });
-  const least = input("min_score", { min: 0, max: 1, step: "any", inputMode: "decimal" });
-  const captions = input("captions", { type: "checkbox" });
+  const every = number("video-every", { min: 0, max: 3600, step: "any" }, changed);
+  const top = number("video-top", { min: 1, max: 1000 }, changed);
+  const least = number("video-least", { min: 0, max: 1, step: "any" }, changed);
+  const captions = el("input", { id: "video-captions", type: "checkbox", on: { change: changed } });
   const element = el(
     "details", { class: "options" },
     el("summary", {}, say("options")),

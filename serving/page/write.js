@@ -8,23 +8,25 @@ import { say, text } from "./language.js";
 import { failure, usable, wait } from "./notice.js";
 
 const SHADES = 8; // of the legend
+const TELLING = { shakespeare: "c1.278", "source-c": "c1.111" }; // of the bundles that ship, see docs/results.md
 const MOST_SURPRISING = -6; // nats; what is rarer looks the same
 
 /** The tab that watches a hidden unit. */
 export const openUnits = (panel, installed) => openWrite(panel, installed, "units");
 
-/** Fills the panel. `installed`: a promise of the models by task. */
+/** Fills the panel. `installed()`: a promise of the models by task. */
 export function openWrite(panel, installed, kind = "write") {
   const watched = kind === "units";
   let work = null;
-  let said = ""; // what was written after the prompt
+  let given = ""; // the prompt of the text
+  let said = ""; // what was written after it
   let chances = []; // the log-probability of each character
   const input = (name, properties) => el("input", { id: `${kind}-${name}`, ...properties, on: { change: showCurl, input: showCurl } });
   const prompt = el("textarea", {
     id: `${kind}-prompt`, rows: 3, spellcheck: false, data: { hint: "write.hint" },
     on: { input: showCurl, keydown: (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) start(); } },
   });
-  const model = el("select", { id: `${kind}-model`, on: { change: showCurl } });
+  const model = el("select", { id: `${kind}-model`, on: { change: chosen } });
   const modelField = field(model, "model");
   const bold = el("output", { htmlFor: `${kind}-temperature` });
   const temperature = input("temperature", { type: "range", min: 0, max: 2, step: 0.05, value: 0.7 });
@@ -32,12 +34,13 @@ export function openWrite(panel, installed, kind = "write") {
   const seed = input("seed", { type: "number", min: 0, max: 2 ** 53 - 1, data: { hint: "option.auto" } });
   const stop = input("stop", { type: "text", maxLength: 100, data: { hint: "write.never" } });
   const unit = input("unit", { type: "text", value: "c1.0", required: true, pattern: "[a-z]\\d+\\.\\d+", spellcheck: false });
+  const telling = el("p", { class: "fine" });
   const page = el("p", { class: "page" });
   const status = el("div", { class: "status" });
   const go = button("write.go", () => start(), { class: "main" });
   const on = button("write.on", () => start(true), { hidden: true });
   const halt = button("write.stop", () => work?.abort(), { hidden: true });
-  const copy = copyButton(() => prompt.value + said, { hidden: true });
+  const copy = copyButton(() => given + said, { hidden: true });
   const curl = curlBlock();
   put(
     panel,
@@ -51,7 +54,7 @@ export function openWrite(panel, installed, kind = "write") {
         el(
           "details", { class: "options", open: matchMedia("(min-width: 46rem)").matches },
           el("summary", {}, say("options")),
-          el("div", { class: "fields" }, watched ? field(unit, "unit") : null, modelField, el("div", { class: "field" }, el("label", { htmlFor: temperature.id }, say("option.temperature"), " ", bold), temperature), field(length, "length"), field(seed, "seed"), field(stop, "stop")),
+          el("div", { class: "fields" }, watched ? el("div", { class: "field" }, el("label", { htmlFor: unit.id }, say("option.unit")), unit, telling) : null, modelField, el("div", { class: "field" }, el("label", { htmlFor: temperature.id }, say("option.temperature"), " ", bold), temperature), field(length, "length"), field(seed, "seed"), field(stop, "stop")),
         ),
       ),
       el("div", { class: "result" }, page, status, legend(watched)),
@@ -62,12 +65,19 @@ export function openWrite(panel, installed, kind = "write") {
   usable("generate", installed, panel, status).then((found) => {
     put(model, found.map(({ name }) => el("option", {}, name)));
     modelField.hidden = found.length < 2;
-    showCurl();
+    chosen();
   });
   page.addEventListener("pointerover", (event) => {
     const { place } = event.target;
     if (place !== undefined) event.target.title = event.target.unit ?? percent(Math.exp(chances[place]));
   });
+
+  /** Another model has other units. */
+  function chosen() {
+    unit.value = TELLING[model.value] ?? "c1.0";
+    put(telling, say(TELLING[model.value] ? `unit.${model.value}` : "unit.any"));
+    showCurl();
+  }
 
   function body() {
     const wanted = { prompt: prompt.value, max_tokens: Number(length.value) || 1, temperature: Number(temperature.value) };
@@ -90,11 +100,12 @@ export function openWrite(panel, installed, kind = "write") {
     const mine = new AbortController();
     work = mine;
     const wanted = body();
-    if (goesOn) wanted.prompt += said;
+    if (goesOn) wanted.prompt = given + said;
     else {
+      given = prompt.value;
       said = "";
       chances = [];
-      put(page, el("span", { class: "given" }, prompt.value));
+      put(page, el("span", { class: "given" }, given));
     }
     running(true);
     put(status);
@@ -112,10 +123,10 @@ export function openWrite(panel, installed, kind = "write") {
           waitingFor.push(character(event));
           frame ||= requestAnimationFrame(() => { frame = 0; flush(); });
         }
-        if (event.finish_reason) ended(`write.end.${event.finish_reason}`);
+        if (event.finish_reason) ended(`end.${event.finish_reason}`);
       }
     } catch (error) {
-      if (mine.signal.aborted) ended("write.end.stopped");
+      if (mine.signal.aborted) ended("end.stopped");
       else put(status, failure(error, () => start(goesOn)));
     } finally {
       flush();

@@ -5,6 +5,7 @@ What a person does with it is in ``tests/browser``.
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -17,15 +18,19 @@ BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 MOST_BYTES = 120_000
 
 
-def keys_of(language: str) -> set[str]:
-    text = (FOLDER / f"{language}.js").read_text("utf-8")
-    return set(re.findall(r'^  "([\w.]+)": "', text, re.MULTILINE))
-
-
-def values_of(language: str) -> dict[str, set[str]]:
-    text = (FOLDER / f"{language}.js").read_text("utf-8")
-    lines = re.findall(r'^  "([\w.]+)": "(.*)",$', text, re.MULTILINE)
-    return {key: set(re.findall(r"\{(\w+)\}", words)) for key, words in lines}
+def words() -> dict[str, list[str]]:
+    """What stands under each key, such as ``photo.title``, in all languages."""
+    found, section = {}, ""
+    for line in (FOLDER / "words.js").read_text("utf-8").splitlines():
+        if opened := re.fullmatch(r"  (\w+): \{", line):
+            section = f"{opened[1]}."
+        elif line == "  },":
+            section = ""
+        elif entry := re.fullmatch(r'\s+"?([\w-]+)"?: (\[".*"\]),', line):
+            found[section + entry[1]] = json.loads(entry[2])
+        else:
+            assert not line.startswith("  "), line
+    return found
 
 
 def test_a_browser_gets_the_page_and_a_program_gets_json(reader) -> None:
@@ -108,13 +113,16 @@ def test_nothing_comes_from_elsewhere_and_no_text_becomes_markup(path: Path) -> 
 
 
 def test_both_languages_say_everything() -> None:
-    assert keys_of("english") == keys_of("korean")
-    assert values_of("english") == values_of("korean")
+    for key, (english, korean) in words().items():
+        assert english.strip(), key
+        assert korean.strip(), key
+        values = [set(re.findall(r"\{(\w+)\}", text)) for text in (english, korean)]
+        assert values[0] == values[1], key
 
 
 def test_every_key_that_is_named_has_words_and_every_word_is_used() -> None:
-    keys = keys_of("english")
-    sources = [path for path in FILES if path.stem not in ("english", "korean")]
+    keys = set(words())
+    sources = [path for path in FILES if path.stem != "words"]
     text = "\n".join(path.read_text("utf-8") for path in sources)
     named = set(re.findall(r'data-(?:text|label|hint|tip)="([\w.]+)"', text))
     named |= set(re.findall(r'\b(?:say|text|button)\("([\w.]+)"', text))
@@ -122,7 +130,7 @@ def test_every_key_that_is_named_has_words_and_every_word_is_used() -> None:
     # The rest are put together from a part and a name.
     parts = set(re.findall(r"`([a-z]+)\.", text))
     ends = set(re.findall(r"`\$\{\w+\}\.(\w+)`", text))
-    quoted = set(re.findall(r'"([\w.]+)"', text))
+    quoted = set(re.findall(r'"([\w.-]+)"', text))
     for key in keys - named:
         first, _, last = key.partition(".")
         assert key in quoted or first in parts or last in ends, f"nobody says {key}"

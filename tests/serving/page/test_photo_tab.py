@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import shlex
 import subprocess
 import threading
@@ -51,7 +52,7 @@ def test_a_dropped_photo_gets_its_caption(shown, site, astronaut) -> None:
     answer = answer_of(site, astronaut, n=3)
     page = shown.page
     assert page.locator(".caption").inner_text() == answer["caption"]
-    assert f"{round(100 * answer['confidence'])} %" in page.locator(".confidence").inner_text()
+    assert f"{round(100 * answer['confidence'])}%" in page.locator(".confidence").inner_text()
     assert page.locator(".facts .fine").inner_text().endswith((" ms", " s"))
     rows = page.locator(".ranks li")
     assert rows.locator(".text").all_inner_texts() == [one["text"] for one in answer["captions"]]
@@ -61,6 +62,19 @@ def test_a_dropped_photo_gets_its_caption(shown, site, astronaut) -> None:
         assert warning in page.locator(".words").inner_text()
     rows.nth(1).locator("button").click()
     assert page.locator(".caption").inner_text() == answer["captions"][1]["text"]
+
+
+def test_a_runner_up_that_is_chosen_brings_its_confidence_and_is_copied(
+    shown, site, astronaut
+) -> None:
+    other = answer_of(site, astronaut, n=3)["captions"][1]
+    page = shown.page
+    page.locator(".ranks button").nth(1).click()
+    page.locator(".facts").get_by_role("button", name="Copy").click()
+    page.locator(".facts").get_by_role("button", name="Copied").wait_for()
+    assert page.evaluate("navigator.clipboard.readText()") == other["text"]
+    confidence = math.exp(other["log_prob"] / (len(other["words"]) + 1))  # the end counts, too
+    assert f"{round(100 * confidence)}%" in page.locator(".confidence").inner_text()
 
 
 def test_the_light_moves_from_word_to_word(shown) -> None:
@@ -211,6 +225,23 @@ def test_options_are_sent_and_the_curl_line_does_the_same(shown, site, astronaut
         page.locator(".ranks .text").all_inner_texts()
     )
     assert answer["captions"][0]["words"][0]["weights"]
+
+
+def test_options_hold_for_every_photo(visit, site, kit) -> None:
+    seen = visit(site)
+    photos = [kit.photo((64, 48), (12, 90, 80 * i)) for i in range(3)]
+    seen.drop(*((f"{i}.jpg", photo, "image/jpeg") for i, photo in enumerate(photos)))
+    page = seen.page
+    page.locator(".cards li.done").nth(2).wait_for()
+    page.locator("#photo .options summary").click()
+    page.get_by_label("Captions", exact=True).fill("2")
+    page.get_by_label("Captions", exact=True).press("Enter")
+    page.locator(".ranks:not(:has(li:nth-child(3)))").wait_for()
+    page.locator(".cards li.done").nth(2).wait_for()
+    page.locator(".cards .thumb").last.click()
+    assert page.locator("figcaption").inner_text() == "2.jpg"
+    assert page.locator(".ranks li").count() == 2
+    assert seen.asked.count("POST /caption?n=2&attention=true") == 3
 
 
 def test_a_name_that_looks_like_markup_stays_text(visit, site, astronaut) -> None:

@@ -74,7 +74,33 @@ def test_a_video_has_a_lane_for_each_label(visit, shipped, clip) -> None:
     lanes = page.locator(".lane")
     if lanes.count() > 1:
         assert lanes.count() == min(10, len(labels))
-        assert set(lanes.locator("span").all_inner_texts()) <= labels
+        names = lanes.locator("span").all_inner_texts()
+        assert set(names) <= labels
+        segment = max(answer["segments"], key=lambda one: one["score"])
+        lane = lanes.nth(names.index(segment["label"])).locator("canvas").bounding_box()
+        middle = (segment["start_s"] + segment["end_s"]) / 2 / answer["video"]["duration_s"]
+        page.mouse.move(lane["x"] + middle * lane["width"], lane["y"] + lane["height"] / 2)
+        lines = page.locator(".tip p").all_inner_texts()
+        assert [line.rsplit(" ", 1)[0] for line in lines[1:]] == [segment["label"]]
+
+
+def test_subtitles_leave_the_picture_to_be_seen(visit, shipped, clip) -> None:
+    """However many labels a frame has: all of them are in the file that is saved."""
+    installed(shipped, "frames")
+    seen = visit(shipped, "#video")
+    seen.drop(("photos.mp4", clip, "video/mp4"))
+    page = seen.page
+    page.locator("#video .whole").wait_for()
+    cues = page.evaluate(
+        """() => Array.from(document.querySelector("video").textTracks[0].cues,
+             (cue) => [cue.startTime, cue.endTime, cue.text])"""
+    )
+    shares = [sum(start <= time < end for start, end, _ in cues) for time, _, _ in cues]
+    assert 1 <= max(shares) <= 3
+    summary = json.loads(seen.downloaded("JSON")[1])
+    likeliest = max(summary["segments"], key=lambda one: one["score"])
+    assert likeliest["label"] in [text for _, _, text in cues]
+    assert seen.downloaded("WebVTT")[1].count("-->") == len(summary["segments"])
 
 
 def test_a_sentence(visit, shipped) -> None:
@@ -87,6 +113,15 @@ def test_a_sentence(visit, shipped) -> None:
     assert "dog" in page.locator(".translation").inner_text()
     page.locator(".grid tbody button").nth(1).hover()
     assert "looked most at" in page.locator("#translate .readout").inner_text()
+
+
+def test_an_example_is_there_for_who_has_no_text(visit, shipped) -> None:
+    installed(shipped, "translate")
+    page = visit(shipped, "#translate").page
+    page.get_by_role("button", name="Try an example").click()
+    page.locator(".translation").wait_for()
+    assert len(page.locator(".translation").inner_text().split()) >= 5
+    assert page.get_by_label("Text to translate").input_value()
 
 
 def test_a_sentence_there_and_back(visit, shipped) -> None:
@@ -102,7 +137,7 @@ def test_a_sentence_there_and_back(visit, shipped) -> None:
     page.keyboard.press("Control+Enter")
     page.locator(".translation[lang=en]").wait_for()
     said = page.locator(".translation").inner_text()
-    page.get_by_role("button", name="Turn round").click()
+    page.get_by_role("button", name="Swap").click()
     page.locator(".translation[lang=de]").wait_for()
     assert page.locator("#translate-pair").evaluate("pair => pair.value") == "English → German"
     assert page.get_by_label("Text to translate").input_value() == said
@@ -117,6 +152,42 @@ def test_a_text(visit, shipped) -> None:
     page.get_by_role("button", name="Write", exact=True).click()
     page.locator("#write .status", has_text="300 characters in").wait_for()
     assert len(page.locator(".page").text_content()) == 4 + 300
+
+
+def written(page, model: str, prompt: str, length: int) -> list[tuple[str, float]]:
+    """Characters of a text on the tab for units, each with the unit's value."""
+    page.get_by_label("Model").select_option(model)
+    page.get_by_label("Beginning of the text").fill(prompt)
+    page.get_by_label("Length in characters").fill(str(length))
+    page.get_by_label("Seed").fill("1")
+    page.get_by_role("button", name="Write", exact=True).click()
+    page.locator("#units .status", has_text=f"{length} characters in").wait_for()
+    spans = "spans => spans.map((span) => [span.textContent, span.unit])"
+    return page.locator("#units .page span:not(.given)").evaluate_all(spans)
+
+
+def test_the_unit_that_is_proposed_does_what_is_said_of_it(visit, shipped) -> None:
+    installed(shipped, "generate")
+    page = visit(shipped, "#units").page
+    page.locator("#units-model option").first.wait_for(state="attached")
+    models = page.locator("#units-model option").all_inner_texts()
+    if "shakespeare" in models:
+        starts, ends = [], []
+        line: list[float] = []
+        for letter, value in written(page, "shakespeare", "ROMEO:\n", 1000):
+            if letter == "\n" and len(line) >= 30:
+                starts += line[:5]
+                ends += line[-5:]
+            line = [] if letter == "\n" else [*line, value]
+        page.get_by_text("from blue to red along each line").wait_for()
+        assert np.mean(starts) < -0.2
+        assert np.mean(ends) > 0.2
+    if "source-c" in models:
+        comment = written(page, "source-c", "/*\n * Returns the number of ", 20)
+        code = written(page, "source-c", "static int init(void)\n{\n\tint err;\n\n\terr = ", 20)
+        page.get_by_text("blue in comments and red in code").wait_for()
+        assert np.mean([value for _, value in comment]) < -0.2
+        assert np.mean([value for _, value in code]) > 0.2
 
 
 def test_no_command_names_a_config_that_is_not_there(kit) -> None:

@@ -99,7 +99,7 @@ def test_turned_round_the_translation_is_the_text(translated) -> None:
     page = translated.page
     said = page.locator(".translation").text_content()
     with page.expect_request("**/translate") as asked:
-        page.get_by_role("button", name="Turn round").click()
+        page.get_by_role("button", name="Swap").click()
     body = asked.value.post_data_json
     assert (body["text"], body["source"], body["target"]) == (said, "en", "de")
 
@@ -125,6 +125,21 @@ def test_an_error_stands_beside_the_text_which_stays(visit, texts) -> None:
     page.locator("#translate .failure").wait_for()
     assert "characters" in page.locator("#translate .failure").inner_text()
     assert page.get_by_label("Text to translate").input_value() == long
+
+
+def test_models_that_could_not_be_asked_for_are_asked_for_again(visit, texts) -> None:
+    page = visit(texts, "#translate").page
+    page.route("**/models", lambda route: route.abort())
+    page.reload()
+    failure = page.locator("#translate .failure")
+    failure.wait_for()
+    assert "cannot be reached" in failure.inner_text()
+    page.get_by_label("Text to translate").fill(SENTENCE)
+    page.unroute("**/models")
+    failure.get_by_role("button", name="Try again").click()
+    page.locator("#translate-pair option").first.wait_for(state="attached")
+    page.get_by_text("The translation will stand here.").wait_for()
+    assert page.get_by_label("Text to translate").input_value() == SENTENCE
 
 
 @pytest.fixture
@@ -157,9 +172,14 @@ def test_a_text_goes_on_in_the_colours_of_its_probabilities(desk, texts) -> None
     assert answer_of(texts, "/generate", **wanted)["text"] == VERSE[:40]
     assert len(surprises(page)) == 40
     assert max(surprises(page)) < 0.5, "it says what it has learnt"
+    page.get_by_label("Beginning of the text").fill("JULIET:")  # of the next text, not of this one
     page.get_by_role("button", name="Go on").click()
     page.locator("#write .status", has_text="80 characters in").wait_for()
     assert page.locator(".page").text_content().startswith("ROMEO:" + VERSE[:40])
+    page.get_by_role("button", name="Copy", exact=True).first.click()
+    page.get_by_role("button", name="Copied").wait_for()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied == page.locator(".page").text_content()
 
 
 def test_bold_texts_have_surprises_and_a_seed_repeats_them(desk) -> None:

@@ -63,7 +63,7 @@ def test_segments_are_those_of_the_answer(shown, site, clip) -> None:
     assert rows.count() == len(answer["segments"])
     for place, segment in enumerate(answer["segments"]):
         cells = rows.nth(place).locator("td").all_inner_texts()
-        assert cells[1:] == [segment["label"], f"{round(100 * segment['score'])} %"]
+        assert cells[1:] == [segment["label"], f"{round(100 * segment['score'])}%"]
     whole = page.locator(DONE).inner_text()
     assert all(one["label"] in whole for one in answer["clip"]["labels"][:3])
 
