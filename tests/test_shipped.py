@@ -16,6 +16,7 @@ from skimage import data
 import captioner
 from captioner.bundle import Bundle, open_bundle
 from captioner.cli import main
+from captioner.tasks.translate_options import TranslateOptions
 from serving.demo_clip import demo_clip
 from training.export import CARD_FIELDS, read_card, readme
 
@@ -133,6 +134,12 @@ def test_german_becomes_english_and_english_german() -> None:
     assert {"dog", "snow."} <= set(english.split())
     german = task("A dog runs through the snow.", source="en", target="de").text
     assert {"Hund", "Schnee."} <= set(german.split())
+
+
+@pytest.mark.parametrize("name", ["translate-de-en", "translate-en-de"])
+def test_what_a_translator_searches_with_may_be_asked_for(name: str) -> None:
+    beams = open_bundle(BUNDLES / name).decoding["num_beams"]
+    assert TranslateOptions(num_beams=beams).check().num_beams == beams
 
 
 def test_verse_goes_on_in_english_letters() -> None:

@@ -44,12 +44,14 @@ def run(options: argparse.Namespace) -> int:
     out = sys.stdout.buffer
     first = 1
     for lines in _windows(_input()):
-        texts = [_decoded(line, number) for number, line in enumerate(lines, first)]
+        texts, wrong = _decoded(lines, first)
         first += len(lines)
         for found in task.translate(translator, texts, chosen):
             # Whatever a model says: a line for a line.
             out.write(" ".join(found.text.split("\n")).encode() + b"\n")
         out.flush()
+        if wrong is not None:
+            raise wrong
     return 0
 
 
@@ -108,12 +110,16 @@ def _read(lines: IO[bytes], waiting: Queue[bytes | OSError | None]) -> None:
         waiting.put(None)
 
 
-def _decoded(line: bytes, number: int) -> str:
-    try:
-        return line.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"Line {number} of the input is not UTF-8: byte {error.start + 1} is "
-            f"0x{line[error.start]:02x}.",
-            hint="Re-code it, for instance with iconv -f latin1 -t utf8.",
-        ) from None
+def _decoded(lines: list[bytes], first: int) -> tuple[list[str], DataError | None]:
+    """The texts of lines from number ``first`` on, and what is wrong with the next, if anything."""
+    texts: list[str] = []
+    for line in lines:
+        try:
+            texts.append(line.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            return texts, DataError(
+                f"Line {first + len(texts)} of the input is not UTF-8: byte {error.start + 1} is "
+                f"0x{line[error.start]:02x}.",
+                hint="Re-code it, for instance with iconv -f latin1 -t utf8.",
+            )
+    return texts, None

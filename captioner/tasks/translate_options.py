@@ -11,7 +11,7 @@ from captioner.errors import InvalidOption
 # name -> (lowest, highest), both allowed. The service's documentation reads them from here.
 TRANSLATE_RANGES: dict[str, tuple[float, float]] = {
     "n": (1, 8),
-    "num_beams": (1, 8),
+    "num_beams": (1, 16),
     "max_tokens": (1, 200),
 }
 

@@ -87,6 +87,13 @@ def test_a_text_is_printed_with_its_prompt(capsys) -> None:
     assert capsys.readouterr().out == "ROMEO:\nBut soft, what light?\n\n\n"
 
 
+def test_lines_before_one_that_is_no_text_are_translated(monkeypatch, capfdbinary) -> None:
+    code, lines, said = translate(b"Ein Hund.\n\nrennt\n\xe4\nHund\n", monkeypatch, capfdbinary)
+    assert code == 2
+    assert "Line 4" in said
+    assert [bool(line) for line in lines] == [True, False, True, False]
+
+
 @contextmanager
 def running(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     child = subprocess.Popen(

@@ -195,10 +195,10 @@ def test_a_plain_network_does_not_learn_to_add_over_200_steps() -> None:
 
 @pytest.mark.slow
 def test_an_lstm_learns_to_copy_over_20_blanks() -> None:
-    _, right = trained(
-        proof_task("copy", 20), "lstm", until=0.9, steps=3000, hidden_size=64, batch=64, **FORGET
-    )
-    assert right > 0.9
+    """At 1e-2 it stands at two thirds after 3000 steps."""
+    settings = {"lr": 3e-3, "hidden_size": 64, "batch": 64, **FORGET}
+    _, right = trained(proof_task("copy", 20), "lstm", until=0.99, steps=6000, **settings)
+    assert right >= 0.99
 
 
 def test_a_fit_learns_a_task_without_any_data(tmp_path: Path, run: Any) -> None:
