@@ -32,7 +32,7 @@ from serving.upload import unless_gone
 # The ranges of captioner.tasks.translate_options; see serving/endpoints/caption.py.
 OPTIONS = (
     Option("n", "integer", "Translations of each text: the best, and alternatives.", 1, 8, 1),
-    Option("num_beams", "integer", "Hypotheses kept at each piece; not below n.", 1, 8),
+    Option("num_beams", "integer", "Hypotheses kept at each piece; not below n.", 1, 16),
     Option("max_tokens", "integer", "Pieces of words a sentence has at most.", 1, 200),
     Option("attention", "boolean", "Adds where the model looked.", default=False),
 )

@@ -28,7 +28,7 @@ export function openTranslate(panel, installed) {
   });
   const result = el("div", { class: "result" });
   const n = number("translate-n", { min: 1, max: 8, value: 3 }, showCurl);
-  const beams = number("translate-beams", { min: 1, max: 8 }, showCurl);
+  const beams = number("translate-beams", { min: 1, max: 16 }, showCurl);
   const curl = curlBlock();
   put(
     panel,
