@@ -3,7 +3,7 @@
 import { attentionVeil, region } from "./attention.js";
 import { announce, arrowKeys, button, copyButton, decimal, duration, el, isCalm, percent, put, rove } from "./dom.js";
 import { language, say, text } from "./language.js";
-import { failure, wait } from "./notice.js";
+import { failure, wait, working } from "./notice.js";
 
 const PER_WORD_MS = 520; // while the words are shown by themselves
 
@@ -39,7 +39,7 @@ export function captionView(photo) {
       shownFor = null;
       put(words, wait(photo.wait));
     } else if (!shownFor) {
-      put(words, el("p", { class: "soft" }, say("photo.looking")));
+      put(words, working(say("photo.looking")));
     }
   }
 

@@ -20,6 +20,11 @@ export function failure(error, again) {
   );
 }
 
+/** What is being done, and what can be done about it. */
+export function working(words, ...more) {
+  return el("div", { class: "row" }, el("span", { class: "pulse" }), el("p", { class: "soft" }, words), more);
+}
+
 /** A busy service: how long until it is asked again, counted down. */
 export function wait(seconds) {
   const line = el("p", { class: "wait", role: "status" });

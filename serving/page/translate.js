@@ -4,7 +4,7 @@ import * as api from "./api.js";
 import { curlBlock, curlJson } from "./curl.js";
 import { announce, arrowKeys, button, copyButton, decimal, duration, el, field, number, percent, put } from "./dom.js";
 import { language, say } from "./language.js";
-import { failure, usable, wait } from "./notice.js";
+import { failure, usable, wait, working } from "./notice.js";
 
 const EXAMPLES = {
   de: "Ein Hund rennt durch den tiefen Schnee.",
@@ -105,7 +105,7 @@ export function openTranslate(panel, installed) {
     const mine = new AbortController();
     work = mine;
     result.classList.add("working");
-    if (!result.querySelector(".translation")) put(result, el("p", { class: "soft" }, say("translate.working")));
+    if (!result.querySelector(".translation")) put(result, working(say("translate.working")));
     const began = performance.now();
     try {
       const answer = await api.translate(body(), { signal: mine.signal, waiting: (seconds) => put(result, wait(seconds)) });

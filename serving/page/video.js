@@ -5,7 +5,7 @@ import { curlBlock, curlFile } from "./curl.js";
 import { announce, button, bytes, copyButton, download, duration, el, field, fileInput, number, percent, put, saveButton } from "./dom.js";
 import { Labels } from "./labels.js";
 import { say, text } from "./language.js";
-import { failure, usable, wait } from "./notice.js";
+import { failure, usable, wait, working } from "./notice.js";
 import { player } from "./player.js";
 import { toCsv, toJson, toSrt, toVtt } from "./subtitles.js";
 import { minutes, segmentTable, timeline } from "./timeline.js";
@@ -106,7 +106,7 @@ export function openVideo(panel, installed) {
     fresh();
     show(file);
     showCurl();
-    put(status, line(say("video.sending", { size: bytes(file.size) }), stop()));
+    put(status, working(say("video.sending", { size: bytes(file.size) }), stop()));
     try {
       if (await isLong()) await startJob(signal);
       else {
@@ -162,7 +162,7 @@ export function openVideo(panel, installed) {
       told = 0;
       if (labels.summary || !work) return;
       if (!count?.isConnected) {
-        put(status, line("", stop()));
+        put(status, working("", stop()));
         count = status.querySelector("p");
       }
       put(count, say("video.labelling", { frames: labels.frames.length, time: minutes(labels.end) }));
@@ -194,10 +194,6 @@ export function openVideo(panel, installed) {
     put(status, wait(seconds), stop());
   }
 
-  function line(...parts) {
-    return el("div", { class: "row" }, el("span", { class: "pulse", "aria-hidden": "true" }), el("p", { class: "soft" }, parts[0]), parts.slice(1));
-  }
-
   function stop() {
     return button("cancel", () => {
       work?.abort();
@@ -216,7 +212,7 @@ export function openVideo(panel, installed) {
     fresh();
     show(file);
     key ??= crypto.getRandomValues(new Uint32Array(4)).join("-");
-    put(status, line(say("video.long", { size: bytes(file.size) }), stop()));
+    put(status, working(say("video.long", { size: bytes(file.size) }), stop()));
     const job = await api.startJob(file, options.values(), key, { signal, waiting });
     jobId = job.id;
     history.replaceState(null, "", `#video/${jobId}`);
@@ -235,7 +231,7 @@ export function openVideo(panel, installed) {
     fresh();
     open();
     showCurl();
-    put(status, line(say("video.asking")));
+    put(status, working(say("video.asking")));
     try {
       await watch(await api.job(id), mine.signal);
     } catch (error) {

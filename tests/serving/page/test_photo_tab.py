@@ -286,7 +286,9 @@ def test_a_busy_service_is_asked_again_when_it_says_so(visit, kit, astronaut) ->
         seen.drop(("photo.jpg", astronaut, "image/jpeg"))
         waiting = seen.page.locator(".shown .wait")
         waiting.wait_for()
-        assert "asked again in" in waiting.inner_text()
+        assert "Trying again in" in waiting.inner_text()
+        faded = "getComputedStyle(document.querySelector('.shown .words')).opacity"
+        assert seen.page.evaluate(faded) == "1", "what is said meanwhile can be read"
         free.set()
         seen.page.locator(".caption").wait_for()
         for thread in others:

@@ -138,7 +138,7 @@ def test_models_that_could_not_be_asked_for_are_asked_for_again(visit, texts) ->
     page.unroute("**/models")
     failure.get_by_role("button", name="Try again").click()
     page.locator("#translate-pair option").first.wait_for(state="attached")
-    page.get_by_text("The translation will stand here.").wait_for()
+    page.get_by_text("The translation appears here.").wait_for()
     assert page.get_by_label("Text to translate").input_value() == SENTENCE
 
 
