@@ -170,7 +170,7 @@ export const WORDS = {
   unit: {
     any: ["“captioner units” finds some that mean something", "의미 있는 유닛은 “captioner units”로 찾습니다"],
     shakespeare: ["c1.278 turns from blue to red along each line", "c1.278은 줄마다 파랑에서 빨강으로 바뀝니다"],
-    "source-c": ["c1.111 is blue in comments and red in code", "c1.111은 주석에서 파랑, 코드에서 빨강입니다"],
+    "source-c": ["c1.481 is blue in conditions and red elsewhere", "c1.481은 조건식에서 파랑, 다른 곳에서 빨강입니다"],
   },
   end: {
     length: ["{count} characters in {time}, {nats} nats each", "{time} 동안 {count}자, 글자당 {nats} nats"],

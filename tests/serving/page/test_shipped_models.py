@@ -183,10 +183,15 @@ def test_the_unit_that_is_proposed_does_what_is_said_of_it(visit, shipped) -> No
         assert np.mean(starts) < -0.2
         assert np.mean(ends) > 0.2
     if "source-c" in models:
-        comment = written(page, "source-c", "/*\n * Returns the number of ", 20)
+        tested, depth = [], 1
+        for letter, value in written(page, "source-c", "\tif (", 40):
+            depth += {"(": 1, ")": -1}.get(letter, 0)
+            if not depth:
+                break
+            tested.append(value)
         code = written(page, "source-c", "static int init(void)\n{\n\tint err;\n\n\terr = ", 20)
-        page.get_by_text("blue in comments and red in code").wait_for()
-        assert np.mean([value for _, value in comment]) < -0.2
+        page.get_by_text("blue in conditions and red elsewhere").wait_for()
+        assert np.mean(tested) < -0.2
         assert np.mean([value for _, value in code]) > 0.2
 
 
