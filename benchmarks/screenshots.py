@@ -2,8 +2,8 @@
 
 The service with the bundles that ship, in a headless Chromium. The photos are scikit-image's:
 ``astronaut`` (NASA, public domain), ``rocket`` (SpaceX, CC0), ``chelsea`` (Stefan van der Walt,
-CC0) and ``coffee`` (Rachel Michetti, CC0); the clip pans over them. A tab whose bundle is not
-installed gets no picture, and is named.
+CC0) and ``coffee`` (Rachel Michetti, CC0); the clip is that of ``make demo``. A tab whose bundle
+is not installed gets no picture, and is named.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from skimage import data
 
 from benchmarks.chromium import chromium
 from benchmarks.service import running
-from benchmarks.video import write_clip
+from serving.demo_clip import demo_clip
 
 SIZE = {"width": 1200, "height": 860}
 PHOTOS = ("astronaut", "chelsea", "coffee", "rocket")
@@ -42,10 +42,12 @@ def photo(page: Page, place: Path) -> None:
 
 def video(page: Page, place: Path) -> None:
     """Labels of a clip, and the one of a moment."""
-    clip = write_clip(place / "clip.mp4", 12, size=(640, 360), fps=12)
+    clip = place / "clip.mp4"
+    clip.write_bytes(demo_clip())
     page.set_input_files("#video input[type=file]", clip)
     page.locator("#video .whole").wait_for()
-    page.locator(".over").click(position={"x": 300, "y": 5})
+    width = page.locator(".over").bounding_box()["width"]
+    page.locator(".over").click(position={"x": 0.5 * width, "y": 5})
     page.locator(".beside li:not([hidden])").first.wait_for()
 
 

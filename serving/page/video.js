@@ -198,12 +198,12 @@ export function openVideo(panel, installed) {
     return button("cancel", () => {
       work?.abort();
       work = null;
-      put(status, failureless("video.stopped"));
+      put(status, ended("video.stopped"));
     }, { class: "quiet" });
   }
 
-  function failureless(key_) {
-    return el("div", { class: "row" }, el("p", { class: "soft" }, say(key_)), file ? button("again", start, { class: "quiet" }) : null);
+  function ended(key) {
+    return el("div", { class: "row" }, el("p", { class: "soft" }, say(key)), file ? button("again", start, { class: "quiet" }) : null);
   }
 
   // A job: it goes on without this page, and its link leads back to it.
@@ -262,7 +262,7 @@ export function openVideo(panel, installed) {
     } else if (job.state === "failed") {
       throw new api.ServiceError(job.error.code, job.error.message);
     } else {
-      put(status, failureless(`video.${job.state}`));
+      put(status, ended(`video.${job.state}`));
       leaveJob();
     }
     function found() {
@@ -298,7 +298,7 @@ export function openVideo(panel, installed) {
       await api.endJob(id);
       key = null;
       leaveJob();
-      put(status, failureless("video.cancelled"));
+      put(status, ended("video.cancelled"));
     } catch (error) {
       put(status, failure(error, () => cancel(id)));
     }

@@ -81,7 +81,7 @@ export const WORDS = {
   },
   why: {
     n: ["best first, 1 to 8", "좋은 순서로, 1–8"],
-    num_beams: ["sentences followed at once, 1 to 8", "동시에 따라가는 문장 수, 1–8"],
+    num_beams: ["sentences followed at once", "동시에 따라가는 문장 수"],
     temperature: ["0 takes the best, more is bolder", "0은 최선, 높을수록 대담하게"],
     seed: ["makes bold answers repeatable", "대담한 답을 되풀이할 수 있게"],
     every_s: ["0 labels every frame", "0은 모든 프레임"],

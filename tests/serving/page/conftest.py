@@ -19,7 +19,7 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[3]
 AXE = Path(__file__).with_name("node_modules") / "axe-core" / "axe.min.js"
-PATIENCE_MS = 60_000  # a busy machine is slow, not wrong
+PATIENCE_MS = 120_000  # a busy machine is slow, not wrong
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
