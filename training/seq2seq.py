@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from captioner.bundle import find_bundle
 from captioner.errors import InvalidOption
 from captioner.models.seq2seq import Seq2Seq
 from captioner.search import SearchOptions
+from captioner.tasks.translate import said_by
 from training.processes import share
 from training.settings import (
     DecoderSettings,
@@ -138,6 +140,12 @@ class Seq2SeqModule(TextModule):
         """Adds what a bundle needs, the languages too."""
         super().on_save_checkpoint(checkpoint)
         pair = dict(zip(("source", "target"), self.data.languages, strict=True))
-        checkpoint["captioner"]["assets"]["pair.json"] = json.dumps(
-            {**pair, "said": self.data.said}
-        )
+        checkpoint["captioner"]["assets"]["pair.json"] = json.dumps({**pair, "said": self.said()})
+
+    def said(self) -> list[int] | None:
+        """The pieces that the model is to say: its data's, and those of the bundle it came from."""
+        data: list[int] = self.data.said
+        if self.bundle is None:
+            return data
+        before = said_by(find_bundle(self.task, self.bundle), self.alphabet)
+        return before and sorted({*before, *data})

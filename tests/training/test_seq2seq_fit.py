@@ -16,6 +16,7 @@ from captioner.bundle import open_bundle
 from captioner.models.seq2seq import Seq2Seq, pad_sources
 from captioner.search import SearchOptions
 from captioner.text.pieces import Pieces
+from training.checkpoints import read_checkpoint
 
 Run = Callable[..., Any]
 
@@ -182,6 +183,7 @@ def test_a_run_goes_on_from_a_bundle_with_its_pieces_only(
     settings = {
         "model__init_args__bundle": bundle,
         "trainer__max_epochs": 1,
+        "trainer__check_val_every_n_epoch": 1,
         "data__init_args__vocabulary_size": 300,
     }
     path = write_config(tmp_path, **settings)
@@ -189,8 +191,12 @@ def test_a_run_goes_on_from_a_bundle_with_its_pieces_only(
     assert done.returncode == 2
     assert "pieces are not those of bundle" in done.stderr
     path = write_config(tmp_path, **settings, data__init_args__vocabulary_from=bundle)
+    (tmp_path / "animals.en").write_text("A dog.\n" * len(PAIRS))
     done = run("fit", "--config", str(path), folder=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
+    stored = read_checkpoint(tmp_path / "runs" / "last.ckpt")["captioner"]["assets"]["pair.json"]
+    before = json.loads(open_bundle(Path(bundle)).asset("pair.json"))
+    assert json.loads(stored) == before, "it has not forgotten what else it could say"
 
 
 def test_files_of_different_length_stop_the_command_with_a_sentence(
