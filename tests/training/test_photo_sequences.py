@@ -18,7 +18,10 @@ from captioner.tasks import load
 from training.data.photo_sequences import PhotoSequenceDataModule
 from training.data.photo_views import WHOLE, Box, PhotoViews, camera_path
 from training.data.shots import FixedSequences, RandomSequences, ShotSettings, map_weights
+from training.label_levels import RULES
 from training.probes import fitted
+from training.score_labels import WORTHS
+from training.score_labels import main as score_labels
 
 Run = Callable[..., Any]
 PHOTOS, LABELS, SIZE = 10, 3, 4
@@ -95,6 +98,17 @@ def test_scores_stand_beside_a_probes_and_thresholds_are_stored(labelled: Path, 
     assert len(bundle.decoding["thresholds"]) == 3
     assert bundle.decoding["smoothing"]["kind"] == "hysteresis"
     assert bundle.metrics["validation"]["mAP stills"] > 99
+
+
+def test_the_test_split_has_the_levels_of_validation(
+    labelled: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(labelled)
+    given = ("--data", "config.yaml", "--model", "bundles/frames", "--cache", "features")
+    assert score_labels([*given, "--split", "test"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "frames@1, test"
+    assert sum(line.startswith("  labeller, ") for line in lines) == len(RULES) * len(WORTHS)
 
 
 def test_it_labels_a_video_and_says_when(labelled: Path, write_video: Run, tmp_path: Path) -> None:
