@@ -91,6 +91,7 @@ class Decoder(nn.Module):
         if tied:
             self.words.weight = self.embedding.weight
         self._step: FrozenStep | None = None  # no part of what is trained or saved
+        self._for_good = False
         self.dropout = nn.Dropout(dropout)
         self.feature_dropout = nn.Dropout(feature_dropout)
 
@@ -125,7 +126,7 @@ class Decoder(nn.Module):
 
         ``parents (N,)``: which row of the state each token goes on from, if not its own.
         """
-        if self._step is not None and not torch.is_grad_enabled():
+        if self._step is not None and (self._for_good or not torch.is_grad_enabled()):
             return self._step(tokens, state, memory, parents)
         if parents is not None:
             state = select(state, parents)
@@ -231,27 +232,34 @@ class Decoder(nn.Module):
         self.start_id, self.end_id = place[self.start_id], place[self.end_id]
         self.forbidden_ids = tuple(place[i] for i in self.forbidden_ids if i in place)
 
-    def frozen(self) -> Decoder:
-        """Itself, for inference: matrices are packed; see :class:`FrozenStep`."""
+    def frozen(self, *, for_good: bool = False) -> Decoder:
+        """Itself, for inference: matrices are packed; see :class:`FrozenStep`.
+
+        ``for_good``: the weights that a step has packed are let go where there is one. Searches are
+        all that it can do from then on.
+        """
         self.eval()
         with torch.no_grad():
             if isinstance(self.cell, (LSTM, GRU)) and self.attention is not None:
                 assert self.read is not None
-                self._step = FrozenStep(
-                    self.cell,
-                    self.attention,
-                    self.embedding,
-                    self.read,
-                    self.read_context,
-                    self.words,
-                )
+                packed = (self.cell, self.embedding, self.read, self.read_context, self.words)
+                self._step = FrozenStep(self.attention, *packed)
+                if for_good:
+                    self._for_good = True
+                    for module in (*packed, self.attention.query, self.attention.gate):
+                        for name, parameter in [*module.named_parameters(recurse=False)]:
+                            empty = nn.Parameter(parameter.new_empty(0), requires_grad=False)
+                            setattr(module, name, empty)
             else:
                 prepack(self)
         return self
 
     def train(self, mode: bool = True) -> Decoder:
         """As usual; weights that may change make what :meth:`frozen` prepared stale."""
-        self._step = None
+        if self._for_good and mode:
+            raise InvalidOption("This decoder is frozen for good.", hint="Open its bundle again.")
+        if not self._for_good:
+            self._step = None
         return super().train(mode)
 
     def _state_sizes(self) -> list[int]:

@@ -37,8 +37,8 @@ class FrozenStep:
 
     def __init__(
         self,
-        cell: LSTM | GRU,
         attention: SoftAttention,
+        cell: LSTM | GRU,
         embedding: nn.Embedding,
         read: nn.Linear,
         read_context: nn.Linear,

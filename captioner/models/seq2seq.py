@@ -112,17 +112,18 @@ class Seq2Seq(nn.Module):
             hypothesis.ids = [said[token] for token in hypothesis.ids]
         return found
 
-    def frozen(self, said: Sequence[int] | None = None) -> Seq2Seq:
+    def frozen(self, said: Sequence[int] | None = None, *, for_good: bool = False) -> Seq2Seq:
         """Itself, for inference: matrices packed, tokens looked up; see :meth:`Decoder.frozen`.
 
         ``said``: the only tokens that it shall say, with start and end. Where two languages share
         a vocabulary, a third of it is the source's alone; without it each step is as much faster.
+        ``for_good``: as for the decoder.
         """
         self.eval()
         if said is not None and self._said is None:
             self.decoder.keep_tokens(said)
             self._said = tuple(said)
-        self.decoder.frozen()
+        self.decoder.frozen(for_good=for_good)
         return self
 
 

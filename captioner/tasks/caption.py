@@ -66,7 +66,8 @@ class CaptionTask:
         self.device = torch.device(device)
         model = captioner_of(bundle)
         self._encoder = encoder or shared_encoder(bundle, model.encoder, self.device)
-        self._decoder = model.decoder.eval().requires_grad_(False).to(self.device).frozen()
+        decoder = model.decoder.requires_grad_(False).to(self.device)
+        self._decoder = decoder.frozen(for_good=True)
         self._search = build(bundle, "decoding", SearchOptions, bundle.decoding)
         self._trusted = trusted_confidence(bundle)
 

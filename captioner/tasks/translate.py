@@ -65,7 +65,7 @@ class Translator:
         self._search = build(bundle, "decoding", SearchOptions, bundle.decoding)
         model = seq2seq_of(bundle, self.pieces)
         said = said_by(bundle, self.pieces)
-        self._model = model.requires_grad_(False).to(self.device).frozen(said)
+        self._model = model.requires_grad_(False).to(self.device).frozen(said, for_good=True)
         # A translation may be longer than its source.
         self._longest = max(1, self._search.max_tokens * 4 // 5)
 

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from captioner.errors import InvalidOption
 from captioner.models.decoder import Decoder
 from captioner.models.frozen_step import LOOKED_UP
 from captioner.recurrent import select
@@ -213,6 +214,25 @@ def test_a_frozen_decoder_that_is_trained_again_uses_its_new_weights() -> None:
         again = decoder.frozen().advance(tokens, decoder.begin(memory), memory).logits
     assert not torch.allclose(before, after, atol=1e-3)
     assert torch.allclose(after, again, atol=1e-5)
+
+
+@pytest.mark.parametrize("settings", KINDS, ids=str)
+def test_a_decoder_frozen_for_good_searches_and_does_nothing_else(
+    settings: dict[str, object],
+) -> None:
+    decoder = _decoder(**settings)
+    memory, options = decoder.memory(torch.randn(2, 9, 6)), SearchOptions(num_beams=3, max_tokens=6)
+    before, size = search(decoder.frozen(), memory, options), _size(decoder)
+    found = search(decoder.frozen(for_good=True).eval(), memory, options)
+    assert [best[0].ids for best in found] == [best[0].ids for best in before]
+    if decoder.shares_states:  # others have no step that could replace their weights
+        assert _size(decoder) < size / 2
+        with pytest.raises(InvalidOption, match="for good"):
+            decoder.train()
+
+
+def _size(decoder: Decoder) -> int:
+    return sum(parameter.numel() for parameter in decoder.parameters())
 
 
 def test_a_frozen_step_heeds_the_mask() -> None:
