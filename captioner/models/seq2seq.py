@@ -116,7 +116,7 @@ class Seq2Seq(nn.Module):
         """Itself, for inference: matrices packed, tokens looked up; see :meth:`Decoder.frozen`.
 
         ``said``: the only tokens that it shall say, with start and end. Where two languages share
-        a vocabulary, a third of it is the source's alone; without it each step is as much faster.
+        a vocabulary, a third of it may be the source's alone, and need not be read out.
         ``for_good``: as for the decoder.
         """
         self.eval()

@@ -154,7 +154,7 @@ class ParallelDataModule(lightning.LightningDataModule):
     @cached_property
     def said(self) -> list[int]:
         """The pieces of the training targets, with all bytes and special ones: what may be said."""
-        targets = self.pieces.encode_batch([pair.target for pair in self._of(TRAIN)])
+        targets = self.examples(TRAIN).targets
         return sorted({*range(len(SPECIAL) + BYTES), *(piece for ids in targets for piece in ids)})
 
     def examples(self, split: str) -> ParallelExamples:
