@@ -61,10 +61,13 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--baseline", help="the bundle of a labeller without recurrence")
     parser.add_argument("--probe", help="weights of another ResNet-18, to be probed as well")
     parser.add_argument("--cache", default="runs/features", help="where features are kept")
+    parser.add_argument("--disturbed", type=float, help="share of shots, in place of the config's")
     parser.add_argument("--stills-only", action="store_true", help="leaves out the sequences")
     parser.add_argument("--calibrate", action="store_true", help="stores thresholds in the bundle")
     options = parser.parse_args(arguments)
     data = read_data(options.data, PhotoSequenceDataModule)
+    if options.disturbed is not None:
+        data.shots.disturbed = options.disturbed
     bundle = find_bundle("frames", options.model)
     if bundle.labels() != data.classes:
         raise DataError(f"Bundle {bundle.name!r} has other labels than {options.data!r}.")

@@ -131,6 +131,8 @@ class LabellerSettings:
     """Rectified units between the features and the cell; 0 for none."""
     skip: bool = False
     """The head reads what the cell reads, too."""
+    normalise_hidden: bool = False
+    """What the cell says to mean 0 and variance 1 as well."""
     dropout: float = 0.0
     feature_dropout: float = 0.0
 

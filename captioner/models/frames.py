@@ -41,6 +41,8 @@ class FrameLabeller(nn.Module):
     ``normalise``: each frame's features to mean 0 and variance 1 first (and learnt scales after).
     ``entry_size``: a layer of so many rectified units before the cell (0: none). ``skip``: the head
     reads what the cell reads beside what it says, so that it sees the frame itself, too.
+    ``normalise_hidden``: what the cell says is normalised before the head reads it. It is small,
+    and beside a skip the head would learn to do without it.
 
     ``dropout`` falls between layers and before the head, ``feature_dropout`` on the features.
     ``multi_label``: labels are independent of each other (sigmoid), not one of many (softmax).
@@ -62,6 +64,7 @@ class FrameLabeller(nn.Module):
         normalise: bool = False,
         entry_size: int = 0,
         skip: bool = False,
+        normalise_hidden: bool = False,
         dropout: float = 0.0,
         feature_dropout: float = 0.0,
     ) -> None:
@@ -85,7 +88,9 @@ class FrameLabeller(nn.Module):
             bidirectional=bidirectional,
             dropout=dropout,
         )
-        self.head = nn.Linear(self.reader.output_size + skip * entered, num_classes)
+        size = self.reader.output_size
+        self.leave = nn.LayerNorm(size) if normalise_hidden else nn.Identity()
+        self.head = nn.Linear(size + skip * entered, num_classes)
         self.refinement = _build_refinement(
             refinement,
             num_classes,
@@ -125,6 +130,7 @@ class FrameLabeller(nn.Module):
         own, rest = (None, None) if state is None else (state[:split], state[split:])
         entered = self.entry(self.feature_dropout(features))
         hidden, after = self.reader(entered, lengths, own)
+        hidden = self.leave(hidden)
         if self.skip:
             hidden = torch.cat([hidden, entered], 2)
         logits = zero_past_end(self.head(self.dropout(hidden)), lengths)

@@ -17,7 +17,13 @@ from captioner.metrics.segments import IGNORED
 from captioner.tasks import load
 from training.data.photo_sequences import PhotoSequenceDataModule
 from training.data.photo_views import WHOLE, Box, PhotoViews, camera_path
-from training.data.shots import FixedSequences, RandomSequences, ShotSettings, map_weights
+from training.data.shots import (
+    EncodedViews,
+    FixedSequences,
+    RandomSequences,
+    ShotSettings,
+    map_weights,
+)
 from training.label_levels import RULES
 from training.probes import fitted
 from training.score_labels import WORTHS
@@ -171,7 +177,7 @@ def test_a_view_of_the_whole_is_the_mean_of_the_map() -> None:
 def fixed(seed: int = 0) -> FixedSequences:
     rows = np.arange(PHOTOS, dtype=np.float16)[:, None, None] + np.zeros((1, 5, SIZE), np.float16)
     labels = np.eye(PHOTOS, LABELS, dtype=np.int64)
-    return FixedSequences(rows, labels, ShotSettings(shots=4), 0.5, seed)
+    return FixedSequences(EncodedViews(rows), labels, ShotSettings(shots=4), 0.5, seed)
 
 
 def test_every_photo_is_in_one_sequence_and_its_labels_with_it() -> None:
@@ -211,13 +217,24 @@ def test_views_that_were_cut_out_keep_their_photos_labels() -> None:
     shares = np.eye(PHOTOS, SIZE, dtype=np.float32)
     views = np.eye(PHOTOS, SIZE, dtype=np.float16)[:, None].repeat(5, 1)
     shots = ShotSettings(mix=0.0, cut_out=1.0)
-    sequences = RandomSequences(grids, shares, shots, 0.5, cut_out=views, seed=3)
+    sequences = RandomSequences(grids, shares, shots, 0.5, cut_out=EncodedViews(views), seed=3)
     torch.manual_seed(0)
     for number in range(SIZE):
         _, example = sequences[number]
         known = example.labels != IGNORED
         assert_close(example.labels[known], example.rows[known])
         assert example.rows[: shots.train_shortest].sum() > 0  # the map's would be zeros
+
+
+def test_a_share_of_the_shots_is_disturbed() -> None:
+    zeros = np.zeros((200, 5, SIZE), np.float16)
+    shots = ShotSettings(shots=4, disturbed=0.25)
+    views = EncodedViews(zeros, zeros + 1, shots.disturbed)
+    sequences = FixedSequences(views, np.zeros((200, LABELS), np.int64), shots, 0.5, 0)
+    rows = torch.cat([sequences[number][1].rows[:, 0] for number in range(len(sequences))])
+    assert 0.15 < float(rows.mean()) < 0.35
+    again = torch.cat([sequences[number][1].rows[:, 0] for number in range(len(sequences))])
+    assert torch.equal(rows, again)
 
 
 # -- scores -------------------------------------------------------------------------------------

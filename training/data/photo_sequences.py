@@ -29,7 +29,7 @@ from captioner.vision.preprocess import Preprocessing
 from training.data.captions import CaptionDataModule
 from training.data.photo_labels import LABELS, caption_shares
 from training.data.photo_views import PhotoViews
-from training.data.shots import FixedSequences, RandomSequences, ShotSettings
+from training.data.shots import EncodedViews, FixedSequences, RandomSequences, ShotSettings
 from training.data.splits import TEST, TRAIN, VALIDATION
 from training.data.video_examples import ClipExample, collated
 from training.features import cached_features
@@ -91,10 +91,10 @@ class PhotoSequenceDataModule(lightning.LightningDataModule):
                     f"Shots of {shortest} to {longest} frames.",
                     hint="At least 1, and the longest no shorter than the shortest.",
                 )
-        if not 0 <= self.shots.cut_out <= 1:
-            raise InvalidOption(
-                f"shots.cut_out is {self.shots.cut_out}.", hint="A share, from 0 to 1."
-            )
+        for name in ("cut_out", "disturbed"):
+            share = getattr(self.shots, name)
+            if not 0 <= share <= 1:
+                raise InvalidOption(f"shots.{name} is {share}.", hint="A share, from 0 to 1.")
         self.photos = CaptionDataModule(
             source,
             format=format,
@@ -105,8 +105,8 @@ class PhotoSequenceDataModule(lightning.LightningDataModule):
         )
         self.least, self.every_s = least, every_s
         self.batch_size, self.seed = batch_size, seed
-        self._rows: dict[str, np.ndarray] = {}
-        self._cut_out: np.ndarray | None = None
+        self._grids: np.ndarray | None = None
+        self._views: dict[str, EncodedViews] = {}
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -150,22 +150,26 @@ class PhotoSequenceDataModule(lightning.LightningDataModule):
                 "Sequences of photos are made of features: the encoder has to be frozen.",
                 hint="Set encoder.trainable_stages to 0, and take a ResNet.",
             )
-        if split not in self._rows:
-            self._rows[split] = self._features(split, directory, encoder)
-        if split == TRAIN and self.shots.cut_out and self._cut_out is None:
-            self._cut_out = self._encoded_views(split, directory, encoder)
+        if split == TRAIN and self._grids is None:
+            pictures = self.photos.pictures(split)
+            self._grids = self._cached(
+                split, directory, encoder, "grid", pictures, pictures.fingerprint
+            )
+        if split not in self._views and (split != TRAIN or self.shots.cut_out):
+            share = self.shots.disturbed
+            plain, disturbed = (
+                self._encoded(split, directory, encoder, disturbed=disturbed) if needed else None
+                for disturbed, needed in ((False, share < 1), (True, share > 0))
+            )
+            self._views[split] = EncodedViews(plain, disturbed, share)
 
-    def _features(self, split: str, directory: str, encoder: ResNetEncoder) -> np.ndarray:
-        if split != TRAIN:
-            return self._encoded_views(split, directory, encoder)
-        pictures = self.photos.pictures(split)
-        return self._cached(split, directory, encoder, "grid", pictures, pictures.fingerprint)
-
-    def _encoded_views(self, split: str, directory: str, encoder: ResNetEncoder) -> np.ndarray:
-        pictures = self.photos.pictures(split)
-        seen = PhotoViews(pictures, self.shots.views, seed=self.seed)
+    def _encoded(
+        self, split: str, directory: str, encoder: ResNetEncoder, *, disturbed: bool
+    ) -> np.ndarray:
+        pictures, views = self.photos.pictures(split), self.shots.views
+        seen = PhotoViews(pictures, views, seed=self.seed, disturbed=disturbed)
         rows = self._cached(split, directory, encoder, "pooled", seen, seen.fingerprint)
-        by_photo: np.ndarray = rows.reshape(len(pictures), self.shots.views, -1)
+        by_photo: np.ndarray = rows.reshape(len(pictures), views, -1)
         return by_photo
 
     def _cached(
@@ -196,16 +200,17 @@ class PhotoSequenceDataModule(lightning.LightningDataModule):
     def sequences(self, split: str) -> Dataset[tuple[int, ClipExample]]:
         """The split's sequences: random ones of training, fixed ones of validation and test."""
         if split == TRAIN:
+            assert self._grids is not None
             return RandomSequences(
-                self._rows[split],
+                self._grids,
                 self._shares[split],
                 self.shots,
                 self.every_s,
-                cut_out=self._cut_out,
+                cut_out=self._views.get(split),
                 seed=self.seed,
             )
         labels = self.photo_labels(split)
-        return FixedSequences(self._rows[split], labels, self.shots, self.every_s, self.seed)
+        return FixedSequences(self._views[split], labels, self.shots, self.every_s, self.seed)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Every training photo begins one sequence of an epoch."""

@@ -14,6 +14,7 @@ from typing import NamedTuple, overload
 import torch
 from torch import Tensor
 
+from training.data.disturbances import disturbances, disturbed
 from training.data.pictures import Pictures
 
 
@@ -53,11 +54,14 @@ def camera_path(photo: int, views: int, *, seed: int = 0) -> list[Box]:
 class PhotoViews(Sequence[Tensor]):
     """``views[photo * count + view]``: uint8 pixels ``(3, size, size)``, as an encoder's input.
 
-    ``fingerprint`` identifies the photos and the paths, see ``training.features``.
+    With ``disturbed`` as a hand-held camera would have recorded them. ``fingerprint`` identifies
+    the photos, the paths and what disturbs them, see ``training.features``.
     """
 
-    def __init__(self, pictures: Pictures, count: int, *, seed: int = 0) -> None:
-        self.pictures, self.count, self.seed = pictures, count, seed
+    def __init__(
+        self, pictures: Pictures, count: int, *, seed: int = 0, disturbed: bool = False
+    ) -> None:
+        self.pictures, self.count, self.seed, self.disturbed = pictures, count, seed, disturbed
 
     def __len__(self) -> int:
         return len(self.pictures) * self.count
@@ -74,7 +78,10 @@ class PhotoViews(Sequence[Tensor]):
         photo, view = divmod(index, self.count)
         box = camera_path(photo, self.count, seed=self.seed)[view]
         preprocessing = replace(self.pictures.preprocessing, box=None if box == WHOLE else box)
-        return preprocessing.pixels(self.pictures.image(photo))
+        pixels = preprocessing.pixels(self.pictures.image(photo))
+        if not self.disturbed:
+            return pixels
+        return disturbed(pixels, disturbances(photo, self.count, seed=self.seed)[view])
 
     def __iter__(self) -> Iterator[Tensor]:
         return (self[index] for index in range(len(self)))
@@ -85,6 +92,8 @@ class PhotoViews(Sequence[Tensor]):
         digest = hashlib.sha256(self.pictures.fingerprint.encode())
         for photo in range(len(self.pictures)):
             digest.update(repr(camera_path(photo, self.count, seed=self.seed)).encode())
+            if self.disturbed:
+                digest.update(repr(disturbances(photo, self.count, seed=self.seed)).encode())
         return digest.hexdigest()
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -37,27 +38,55 @@ class ShotSettings:
     """The same in training, where short shots cost less and a cut is what there is to learn."""
     train_longest: int = 6
     mix: float = 0.5
-    """Training: the share of sequences that are laid over another one (mixup)."""
+    """Training: the share of shots that are laid over another one (mixup), cut for cut, so that a
+    cut stays one."""
     cut_out: float = 0.0
     """Training: the share of shots whose views are cut out of the photo and encoded, each photo
     along a path of its own, as in validation. They differ more from frame to frame than means of
     parts of one map, so that a labeller learns to be steady, and cost an encoding each."""
+    disturbed: float = 0.0
+    """The share of shots whose encoded views are blurred, too dark or light, noisy and coarsely
+    coded, as frames of videos are (:mod:`training.data.disturbances`): in training of those that
+    are cut out, in validation of all."""
+
+
+class EncodedViews(NamedTuple):
+    """Features of views, ``(photos, views, D)`` each: as they are, and disturbed.
+
+    None for what no shot has: ``share`` of the shots are disturbed.
+    """
+
+    plain: np.ndarray | None
+    disturbed: np.ndarray | None = None
+    share: float = 0.0
+
+    def of(self, photo: int, generator: torch.Generator) -> Tensor:
+        """A shot's, ``(views, D)`` float32."""
+        both = self.plain, self.disturbed
+        rows = both[1] if self.share and _some(self.share, generator) else both[0]
+        assert rows is not None
+        return torch.from_numpy(rows[photo].astype(np.float32))
 
 
 class FixedSequences(Dataset[tuple[int, ClipExample]]):
-    """Each photo in one sequence, each view encoded: ``rows (photos, views, D)``.
+    """Each photo in one sequence, each view encoded.
 
-    ``labels (photos, C)``, 1 or 0. The order of photos, the length of each shot and whether the
-    camera goes forth or back are drawn by ``seed``.
+    ``labels (photos, C)``, 1 or 0. The order of photos, the length of each shot, whether the
+    camera goes forth or back and which shots are disturbed are drawn by ``seed``.
     """
 
     def __init__(
-        self, rows: np.ndarray, labels: np.ndarray, shots: ShotSettings, every_s: float, seed: int
+        self,
+        views: EncodedViews,
+        labels: np.ndarray,
+        shots: ShotSettings,
+        every_s: float,
+        seed: int,
     ) -> None:
-        self.rows, self.labels, self.settings, self.every_s = rows, labels, shots, every_s
+        self.views, self.labels, self.settings, self.every_s = views, labels, shots, every_s
         self.seed = seed
         generator = torch.Generator().manual_seed(seed)
-        self.order = torch.randperm(len(rows), generator=generator).tolist()
+        self.order = torch.randperm(len(labels), generator=generator).tolist()
 
     def __len__(self) -> int:
         return -(-len(self.order) // self.settings.shots)
@@ -71,10 +100,10 @@ class FixedSequences(Dataset[tuple[int, ClipExample]]):
         shortest, longest = self.settings.shortest, self.settings.longest
         rows, labels = [], []
         for photo in self.order[first : first + self.settings.shots]:
-            boxes = camera_path(photo, self.rows.shape[1], seed=self.seed)
+            boxes = camera_path(photo, self.settings.views, seed=self.seed)
             length = shortest + _below(longest - shortest + 1, generator)
             places = _walk(len(boxes), length, generator)
-            rows.append(torch.from_numpy(self.rows[photo].astype(np.float32))[places])
+            rows.append(self.views.of(photo, generator)[places])
             seen = [boxes[place] for place in places]
             labels.append(_visible(torch.from_numpy(self.labels[photo]), seen))
         return item, _example(rows, labels, self.every_s)
@@ -83,9 +112,9 @@ class FixedSequences(Dataset[tuple[int, ClipExample]]):
 class RandomSequences(Dataset[tuple[int, ClipExample]]):
     """Sequences of training, drawn anew each time; ``grids (photos, positions, D)``.
 
-    ``shares (photos, C)``: the share of captions that name a label. Where a sequence is laid over
-    another one, features and labels are the same mixture of both. ``cut_out (photos, views, D)``:
-    views that were encoded, along the paths that ``seed`` draws; some of the shots have them.
+    ``shares (photos, C)``: the share of captions that name a label. Where a shot is laid over
+    another one, features and labels are the same mixture of both. ``cut_out``: views
+    that were encoded, along the paths that ``seed`` draws; some of the shots have them.
     """
 
     def __init__(
@@ -95,7 +124,7 @@ class RandomSequences(Dataset[tuple[int, ClipExample]]):
         shots: ShotSettings,
         every_s: float,
         *,
-        cut_out: np.ndarray | None = None,
+        cut_out: EncodedViews | None = None,
         seed: int = 0,
     ) -> None:
         self.grids, self.shares, self.settings, self.every_s = grids, shares, shots, every_s
@@ -109,42 +138,37 @@ class RandomSequences(Dataset[tuple[int, ClipExample]]):
     def __getitem__(self, item: int) -> tuple[int, ClipExample]:
         """The number of the first photo, and a sequence that begins with it."""
         generator = fresh_generator()
-        rows, labels = self._draw(item, generator)
-        if self._some(self.settings.mix, generator):
-            over, theirs = self._draw(_below(len(self), generator), generator)
-            count = min(len(rows), len(over))
-            weight = float(torch.rand((), generator=generator))
-            rows = weight * rows[:count] + (1 - weight) * over[:count]
-            unknown = (labels[:count] == IGNORED) | (theirs[:count] == IGNORED)
-            labels = weight * labels[:count] + (1 - weight) * theirs[:count]
-            labels = labels.masked_fill(unknown, IGNORED)
-        return item, _example([rows], [labels], self.every_s)
-
-    def _draw(self, first: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         shortest, longest = self.settings.train_shortest, self.settings.train_longest
         rows, labels = [], []
         for shot in range(self.settings.shots):
-            photo = _below(len(self), generator) if shot else first
-            views, boxes = self._views(photo, generator)
+            photo = _below(len(self), generator) if shot else item
             length = shortest + _below(longest - shortest + 1, generator)
-            places = _walk(self.settings.views, length, generator)
-            rows.append(views[places])
-            seen = [boxes[place] for place in places]
-            labels.append(_visible(torch.from_numpy(self.shares[photo]), seen))
-        return torch.cat(rows), torch.cat(labels)
+            seen, named = self._shot(photo, length, generator)
+            if _some(self.settings.mix, generator):
+                over, theirs = self._shot(_below(len(self), generator), length, generator)
+                weight = float(torch.rand((), generator=generator))
+                unknown = (named == IGNORED) | (theirs == IGNORED)
+                seen = weight * seen + (1 - weight) * over
+                named = (weight * named + (1 - weight) * theirs).masked_fill(unknown, IGNORED)
+            rows.append(seen)
+            labels.append(named)
+        return item, _example(rows, labels, self.every_s)
+
+    def _shot(self, photo: int, length: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Features ``(length, D)`` and labels ``(length, C)``."""
+        views, boxes = self._views(photo, generator)
+        places = _walk(self.settings.views, length, generator)
+        named = torch.from_numpy(self.shares[photo])
+        return views[places], _visible(named, [boxes[place] for place in places])
 
     def _views(self, photo: int, generator: torch.Generator) -> tuple[Tensor, list[Box]]:
         """Features ``(views, D)`` along a path of the camera, and the path."""
-        if self.cut_out is not None and self._some(self.settings.cut_out, generator):
-            views = torch.from_numpy(self.cut_out[photo].astype(np.float32))
+        if self.cut_out is not None and _some(self.settings.cut_out, generator):
+            views = self.cut_out.of(photo, generator)
             return views, camera_path(photo, self.settings.views, seed=self.seed)
         path = _below(PATHS, generator)
         grid = torch.from_numpy(self.grids[photo].astype(np.float32))
         return self.weights[path] @ grid, self.paths[path]
-
-    @staticmethod
-    def _some(share: float, generator: torch.Generator) -> bool:
-        return float(torch.rand((), generator=generator)) < share
 
 
 def map_weights(boxes: Sequence[Box], positions: int) -> Tensor:
@@ -164,6 +188,10 @@ def map_weights(boxes: Sequence[Box], positions: int) -> Tensor:
     across, down = overlap(given[:, 0], given[:, 2]), overlap(given[:, 1], given[:, 3])
     weights = (down[:, :, None] * across[:, None, :]).flatten(1)
     return weights / weights.sum(1, keepdim=True)
+
+
+def _some(share: float, generator: torch.Generator) -> bool:
+    return float(torch.rand((), generator=generator)) < share
 
 
 def _below(count: int, generator: torch.Generator) -> int:

@@ -35,6 +35,7 @@ CAUSAL = [
     {"cell": "none", "num_layers": 0},
     {"cell": "lstm", "normalise": True, "entry_size": 4, "skip": True},
     {"cell": None, "normalise": True, "skip": True},
+    {"cell": "lstm", "entry_size": 4, "skip": True, "normalise_hidden": True},
 ]
 WHOLE = [
     {"cell": "lstm", "bidirectional": True},
@@ -42,6 +43,7 @@ WHOLE = [
     {"cell": "elman", "bidirectional": True, "refinement": "recurrent", "refinement_size": 4},
     {"cell": "lstm", "bidirectional": True, "refinement": "convolution", "refinement_layers": 2},
     {"cell": None, "bidirectional": True, "refinement": "convolution", "refinement_layers": 3},
+    {"cell": "lstm", "bidirectional": True, "normalise_hidden": True},
 ]
 POOLED: list[dict[str, object]] = [
     {"cell": cell, "pooling": pooling, "bidirectional": both}
