@@ -6,8 +6,9 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -28,6 +29,17 @@ class BestCheckpoint(ModelCheckpoint):
             self.mode = pl_module.monitor_mode
             self.kth_value = torch.tensor(float("inf"))
         super().setup(trainer, pl_module, stage)
+
+
+class MovingAverage(WeightAveraging):
+    """Validates and stores an exponential moving average of the weights, ``decay`` of it a step.
+
+    Unlike ``EMAWeightAveraging`` it leaves weights that do not learn as they are to the last bit:
+    an encoder that several bundles share has to stay the same file.
+    """
+
+    def __init__(self, decay: float = 0.999) -> None:
+        super().__init__(multi_avg_fn=get_ema_multi_avg_fn(decay))
 
 
 class LastCheckpoint(ModelCheckpoint):

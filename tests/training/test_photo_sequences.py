@@ -62,6 +62,9 @@ def write_config(folder: Path, source: Path, bundle: Path) -> Path:
             "default_root_dir": "runs",
             "enable_progress_bar": False,
             "logger": False,
+            "callbacks": [
+                {"class_path": "training.callbacks.MovingAverage", "init_args": {"decay": 0.5}}
+            ],
         },
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(settings))
