@@ -47,7 +47,7 @@ from training.probes import Scores, best_probe, photo_features
 from training.score import read_data, store
 
 HELD = 3  # frames that a still is held for: a second and its end at two a second
-WORTHS = (0.0, 1.0, 2.0, 4.0)  # points of F1 that one change a second less may cost
+WORTHS = (0.0, 1.0, 2.0, 4.0, 8.0)  # points of F1 that one change a second less may cost
 COST = 1.0  # points of F1 that the decoding that is stored may cost, to be steadier
 SHORTEST = 2  # labelled frames of a segment at least
 
