@@ -68,6 +68,7 @@ def main(arguments: Sequence[str]) -> int:
     data = read_data(options.data, PhotoSequenceDataModule)
     if options.disturbed is not None:
         data.shots.disturbed = options.disturbed
+        data.shots.check()
     bundle = find_bundle("frames", options.model)
     if bundle.labels() != data.classes:
         raise DataError(f"Bundle {bundle.name!r} has other labels than {options.data!r}.")

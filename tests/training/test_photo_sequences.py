@@ -13,6 +13,7 @@ import yaml
 from torch.testing import assert_close
 
 from captioner.bundle import open_bundle
+from captioner.errors import InvalidOption
 from captioner.metrics.segments import IGNORED
 from captioner.tasks import load
 from training.data.photo_sequences import PhotoSequenceDataModule
@@ -63,7 +64,7 @@ def write_config(folder: Path, source: Path, bundle: Path) -> Path:
             "enable_progress_bar": False,
             "logger": False,
             "callbacks": [
-                {"class_path": "training.callbacks.MovingAverage", "init_args": {"decay": 0.5}}
+                {"class_path": "training.callbacks.MovingAverage", "init_args": {"decay": 0.7}}
             ],
         },
     }
@@ -140,6 +141,13 @@ def test_an_encoder_that_learns_is_refused(
 def test_an_unknown_label_is_refused_by_name() -> None:
     with pytest.raises(Exception, match="no label 'unicorn'"):
         PhotoSequenceDataModule("photos", classes=["dog", "unicorn"])
+
+
+@pytest.mark.parametrize("share", ["1.5", "-0.1"])
+def test_a_share_of_disturbed_shots_is_refused_where_it_is_none(tmp_path: Path, share: str) -> None:
+    (tmp_path / "config.yaml").write_text("data: {init_args: {source: photos}}")
+    with pytest.raises(InvalidOption, match=r"shots\.disturbed is"):
+        score_labels(["--data", str(tmp_path / "config.yaml"), "--disturbed", share])
 
 
 # -- views --------------------------------------------------------------------------------------

@@ -7,6 +7,8 @@ name (:mod:`training.data.photo_labels`).
 For validation and test each view is cut out of its photo and encoded. For training a view is the
 mean of the encoder's last map over the part of it that the view sees: a photo is encoded once, and
 every epoch sees it along other paths. ``shots.cut_out`` of the shots have encoded views there, too.
+``shots.disturbed`` of the shots with encoded views are disturbed as frames of videos are
+(:mod:`training.data.disturbances`).
 
 Letters: C labels, D feature size.
 """
@@ -82,19 +84,7 @@ class PhotoSequenceDataModule(lightning.LightningDataModule):
         if not every_s > 0:
             raise InvalidOption(f"every_s is {every_s}.", hint="A number of seconds above 0.")
         self.shots = shots or ShotSettings()
-        for shortest, longest in (
-            (self.shots.shortest, self.shots.longest),
-            (self.shots.train_shortest, self.shots.train_longest),
-        ):
-            if not 1 <= shortest <= longest:
-                raise InvalidOption(
-                    f"Shots of {shortest} to {longest} frames.",
-                    hint="At least 1, and the longest no shorter than the shortest.",
-                )
-        for name in ("cut_out", "disturbed"):
-            share = getattr(self.shots, name)
-            if not 0 <= share <= 1:
-                raise InvalidOption(f"shots.{name} is {share}.", hint="A share, from 0 to 1.")
+        self.shots.check()
         self.photos = CaptionDataModule(
             source,
             format=format,

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from captioner.errors import InvalidOption
 from captioner.metrics.segments import IGNORED
 from training.data.photo_views import Box, camera_path
 from training.data.video_examples import ClipExample, fresh_generator
@@ -49,6 +50,22 @@ class ShotSettings:
     coded, as frames of videos are (:mod:`training.data.disturbances`): in training of those that
     are cut out, in validation of all."""
 
+    def check(self) -> None:
+        """Raises InvalidOption for lengths in the wrong order and for what is no share."""
+        for shortest, longest in (
+            (self.shortest, self.longest),
+            (self.train_shortest, self.train_longest),
+        ):
+            if not 1 <= shortest <= longest:
+                raise InvalidOption(
+                    f"Shots of {shortest} to {longest} frames.",
+                    hint="At least 1, and the longest no shorter than the shortest.",
+                )
+        for name in ("cut_out", "disturbed"):
+            share = getattr(self, name)
+            if not 0 <= share <= 1:
+                raise InvalidOption(f"shots.{name} is {share}.", hint="A share, from 0 to 1.")
+
 
 class EncodedViews(NamedTuple):
     """Features of views, ``(photos, views, D)`` each: as they are, and disturbed.
@@ -62,8 +79,8 @@ class EncodedViews(NamedTuple):
 
     def of(self, photo: int, generator: torch.Generator) -> Tensor:
         """A shot's, ``(views, D)`` float32."""
-        both = self.plain, self.disturbed
-        rows = both[1] if self.share and _some(self.share, generator) else both[0]
+        is_disturbed = self.share > 0 and _some(self.share, generator)
+        rows = self.disturbed if is_disturbed else self.plain
         assert rows is not None
         return torch.from_numpy(rows[photo].astype(np.float32))
 
@@ -113,8 +130,8 @@ class RandomSequences(Dataset[tuple[int, ClipExample]]):
     """Sequences of training, drawn anew each time; ``grids (photos, positions, D)``.
 
     ``shares (photos, C)``: the share of captions that name a label. Where a shot is laid over
-    another one, features and labels are the same mixture of both. ``cut_out``: views
-    that were encoded, along the paths that ``seed`` draws; some of the shots have them.
+    another one, features and labels are the same mixture of both. ``cut_out``: views that
+    were encoded, along the paths that ``seed`` draws; some of the shots have them.
     """
 
     def __init__(
